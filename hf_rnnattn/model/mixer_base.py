@@ -1,0 +1,113 @@
+"""The one contract of a recurrent mixer, and the masked carry that every cell shares.
+
+A recurrent mixer maps (B, T, D_in) to (B, T, D_out) and carries a state from left to right. The state is passed in and
+returned, never kept on the module. A decoding step is the same ``forward`` with T = 1.
+"""
+
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .notation import State, check_mask, check_sequence, state_dtype
+
+
+class MixerOutput(NamedTuple):
+    """What a recurrent mixer returns.
+
+    hidden:  (B, T, D_out), in the dtype of the input.
+    state:   the state after the last step, name -> (B, ...); empty if it was not asked for.
+    steps:   name -> (B, T, ...), the state after each step (a masked step repeats its predecessor); None if not asked for.
+    weights: (B, H, T, S) attention weights of a cell that attends, else None.
+    keys, values: what a cell with self-attention inside adds to the cache, else None.
+    context: (B, T, C) what the cell read from the memory, else None.
+    """
+
+    hidden: Tensor
+    state: State
+    steps: State | None = None
+    weights: Tensor | None = None
+    keys: Tensor | None = None
+    values: Tensor | None = None
+    context: Tensor | None = None
+
+
+class RecurrentMixer(nn.Module):
+    """Base class of every recurrent cell.
+
+    A cell implements ``run`` and declares ``state_names``; the width of every state is ``hidden_size`` unless
+    ``state_sizes`` says otherwise. It is built from explicit keyword-only sizes and never sees a config.
+
+    Args:
+        input_size: width D_in of the input.
+        hidden_size: width D_out of the output.
+    """
+
+    kind: ClassVar[str] = "recurrent"
+    reads_memory: ClassVar[bool] = False  # attends to the encoder inside the recurrence
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    initialised_state: ClassVar[str] = "h"  # the state that a decoder may start from a summary of the encoder
+
+    def __init__(self, *, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+
+    @property
+    def state_sizes(self) -> dict[str, int]:
+        """Width of each named state."""
+        return dict.fromkeys(self.state_names, self.hidden_size)
+
+    def init_weights(self) -> None:
+        """Initialises the cell's own parameters; called once, after its linear layers got the default initialisation.
+
+        Uses ``transformers.initialization``, whose functions leave tensors alone that came from a checkpoint.
+        """
+
+    def zero_state(self, batch: int, *, dtype: torch.dtype, device: torch.device) -> State:
+        """The state before the first token: zeros, (B, size) each, in float32 (float64 for float64 inputs)."""
+        return {
+            name: torch.zeros(batch, size, dtype=state_dtype(dtype), device=device)
+            for name, size in self.state_sizes.items()
+        }
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        state: State | None = None,
+        memory: Any = None,
+        return_steps: bool = False,
+        return_state: bool = True,
+    ) -> MixerOutput:
+        """Reads ``x`` from left to right.
+
+        Args:
+            x: (B, T, D_in).
+            mask: (B, T) bool, True for real tokens; None if all are real. A masked step carries the state unchanged.
+            state: the state to start from; names that are missing start at zero. Its tensors are never written to.
+            memory: for cells with ``reads_memory``: a ``Memory`` (keys (B, S, A), values (B, S, C), mask (B, S)).
+            return_steps: also return the state after every step.
+            return_state: False if nobody needs the final state, so that a fused kernel that cannot give it may be used.
+
+        Raises:
+            ValueError: x is not (B, T, D_in), or mask is not (B, T).
+            TypeError: mask is not boolean.
+        """
+        check_sequence(x, size=self.input_size)
+        check_mask(mask, batch=x.shape[0], length=x.shape[1])
+        start = state or {}
+        if len(start) < len(self.state_names):
+            start = {**self.zero_state(x.shape[0], dtype=x.dtype, device=x.device), **start}
+        return self.run(x, mask, start, memory, return_steps, return_state)
+
+    def run(
+        self, x: Tensor, mask: Tensor | None, state: State, memory: Any, return_steps: bool, return_state: bool
+    ) -> MixerOutput:
+        """``forward`` after its checks, with a complete state."""
+        raise TypeError(f"{type(self).__name__} must define run()")
+
+
+def carry(mask: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
+    """The state after one step: ``new`` (B, D) where ``mask`` (B,) is True, ``old`` elsewhere."""
+    return new if mask is None else torch.where(mask[:, None], new, old)
