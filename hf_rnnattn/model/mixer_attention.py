@@ -1,0 +1,106 @@
+"""Self-attention as a mixer, and the attentions that read the encoder."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .attention import AdditiveScore, MultiHeadAttention, masked_softmax
+
+
+class FullAttentionMixer(MultiHeadAttention):
+    """Multi-head self-attention over all real tokens (encoder) or all tokens so far (decoder).
+
+    Shapes: x (B, T, input_size) -> (B, T, hidden_size), weights (B, H, T, S) or None (fused kernels return none).
+    Padding: the attention mask forbids reading padded keys.
+    Cost: O(B T^2 D) time; keys and values of every token in the cache.
+    Source: Vaswani et al. 2017, Attention Is All You Need, NeurIPS.
+    Reference: tests/reference.py::multi_head_attention.
+    """
+
+    kind: ClassVar[str] = "attention"
+    reads_memory: ClassVar[bool] = False
+
+    def __init__(
+        self, config: Any, *, input_size: int, hidden_size: int, num_heads: int, dropout: float, is_causal: bool
+    ) -> None:
+        super().__init__(
+            config,
+            query_size=input_size,
+            memory_size=input_size,
+            hidden_size=hidden_size,
+            num_heads=num_heads,
+            dropout=dropout,
+            is_causal=is_causal,
+        )
+
+    def forward(
+        self, x: Tensor, attention_mask: Tensor | None, cache_layer: Any = None, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Reads ``x`` (B, T, input_size) and what ``cache_layer`` holds of earlier tokens; appends to it."""
+        keys, values = self.project_memory(x)
+        if cache_layer is not None:
+            keys, values = cache_layer.update(keys, values)
+        return self.read(x, keys, values, attention_mask, **kwargs)
+
+
+class MultiHeadCrossAttention(MultiHeadAttention):
+    """Multi-head attention from the decoder to the encoder.
+
+    ``prepare_memory`` runs once a sequence; its keys and values (B, H, S, d) live in the cross-attention cache.
+    """
+
+    def prepare_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values, (B, H, S, d) each, of the encoder's output (B, S, memory_size)."""
+        return self.project_memory(memory)
+
+    def forward(
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        attention_mask: Tensor | None,
+        mask: Tensor | None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Reads the memory for each x_t; ``attention_mask`` is what the attention interface wants of ``mask``."""
+        return self.read(x, keys, values, attention_mask, **kwargs)
+
+
+class AdditiveCrossAttention(nn.Module):
+    """Single-head additive attention from the decoder to the encoder, Bahdanau et al. 2015, after the recurrence.
+
+        alpha_t = softmax_j(v . tanh(W x_t + U h_j))   (1)
+        y_t = W_o sum_j alpha_tj h_j + b_o             (2)
+
+    Shapes: x (B, T, query_size), memory (B, S, memory_size) -> (B, T, hidden_size), weights (B, 1, T, S).
+    Reference: tests/reference.py::additive_attention.
+    """
+
+    def __init__(
+        self, *, query_size: int, memory_size: int, hidden_size: int, attention_size: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.score = AdditiveScore(query_size=query_size, key_size=memory_size, attention_size=attention_size)
+        self.attention_dropout = dropout
+        self.out_proj = nn.Linear(memory_size, hidden_size)
+
+    def prepare_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys (B, 1, S, A) and values (B, 1, S, C) of the encoder's output (B, S, C)."""
+        return self.score.prepare_keys(memory)[:, None], memory[:, None]
+
+    def forward(
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        attention_mask: Tensor | None,
+        mask: Tensor | None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Reads the memory for each x_t; ``mask`` (B, S) is True where the memory is real."""
+        scores = self.score(x, keys[:, 0])  # (B, T, S)
+        weights = masked_softmax(scores, None if mask is None else mask[:, None])
+        kept = nn.functional.dropout(weights, p=self.attention_dropout, training=self.training)
+        context = torch.matmul(kept, values[:, 0])  # (B, T, C)
+        return self.out_proj(context), weights[:, None]
