@@ -8,7 +8,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
 class Memory(NamedTuple):
-    """What a cell reads inside its recurrence, prepared once a sequence: keys (B, S, A), values (B, S, C), mask (B, S)."""
+    """What a cell reads inside its recurrence, prepared once: keys (B, S, A), values (B, S, C), mask (B, S)."""
 
     keys: Tensor
     values: Tensor
