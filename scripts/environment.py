@@ -108,18 +108,27 @@ def install(python: Path, extras: str, requirements: tuple[str, ...]) -> None:
     Raises:
         SystemExit: pip failed; its own message is above.
     """
-    taken = user_pins()
-    if shared_torch(python).exists():
-        taken.add("torch")
+    shared = shared_torch(python).exists()
+    taken = user_pins() | ({"torch"} if shared else set())
     lines = (PROJECT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    log(f"installing hf_rnnattn[{extras}] (the first time this takes a minute or more)")
     with tempfile.TemporaryDirectory() as scratch:
         constraints = Path(scratch, "constraints.txt")
         constraints.write_text("\n".join(line for line in lines if pinned_name(line) not in taken), encoding="utf-8")
-        command = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
-        command += ["--editable", f"{PROJECT}[{extras}]", *requirements]
-        if subprocess.run(command, stdout=sys.stderr).returncode:
-            raise SystemExit(f"error: pip could not install hf_rnnattn[{extras}]; see above")
+        pip = [str(python), "-m", "pip", "install", "--constraint", str(constraints)]
+        if not shared:  # by far the largest download, so its progress is shown
+            run([*pip, "torch"])
+        log(f"installing hf_rnnattn[{extras}]")
+        run([*pip, "-qq", "--editable", f"{PROJECT}[{extras}]", *requirements])
+
+
+def run(command: list[str]) -> None:
+    """Runs pip with its output on stderr.
+
+    Raises:
+        SystemExit: it failed; its own message is above.
+    """
+    if subprocess.run(command, stdout=sys.stderr).returncode:
+        raise SystemExit("error: pip could not install what is needed; its message is above")
 
 
 def user_pins() -> set[str]:
