@@ -9,13 +9,13 @@ import pytest
 from sources import ISLAND, PACKAGE, PROJECT, files, imported_files, name_of, tree_of
 
 # From the bottom up. A file imports from lower ranks, and within its own rank where that makes no circle.
-# The first pattern that fits decides, so a plain name stands before the pattern that would catch it too.
+# The longest pattern that fits decides.
 RANKS = (
     ("model/__init__.py", "model/notation.py"),
     ("model/mixer_base.py", "model/attention*.py", "model/scan*.py", "model/norms.py"),
     ("model/mixer_*.py",),
     ("model/mixers.py",),
-    ("model/cache_*.py", "model/embeddings.py", "model/config*.py", "model/layers.py"),
+    ("model/cache_*.py", "model/embeddings.py", "model/config*.py", "model/*.py"),
     ("model/modeling_*.py",),
     ("model/heads_*.py",),
     ("model/pipeline_*.py", "model/tokeniz*.py"),
@@ -37,9 +37,9 @@ RESERVED_IN_CLASS_NAMES = ("mamba", "rwkv", "xlstm", "xlnet", "reformer", "minim
 
 def rank(path: Path) -> int:
     """The place of a file in the order of imports."""
-    ranks = [i for i, patterns in enumerate(RANKS) for p in patterns if path.match(p)]
-    assert ranks, f"{name_of(path)} has no place in RANKS"
-    return ranks[0]
+    fitting = [(len(pattern), i) for i, patterns in enumerate(RANKS) for pattern in patterns if path.match(pattern)]
+    assert fitting, f"{name_of(path)} has no place in RANKS"
+    return max(fitting)[1]
 
 
 def each(*folders: str) -> pytest.MarkDecorator:
