@@ -3,9 +3,8 @@
 import json
 import os
 import platform
-import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -56,11 +55,6 @@ def read_results(path: str | Path) -> dict[str, Any]:
     if not isinstance(results, dict):
         raise ValueError(f"{source} must hold a JSON object, got {type(results).__name__}")
     return results
-
-
-def command_line(script: str, arguments: Sequence[str]) -> str:
-    """The command that repeats a run, quoted for a shell."""
-    return shlex.join(["python", script, *arguments])
 
 
 def package_versions() -> dict[str, str]:

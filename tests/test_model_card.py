@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from hf_rnnattn.command_line import command_line
 from hf_rnnattn.model_card import model_card, write_card_of_results, write_model_card
-from hf_rnnattn.results import command_line, machine, package_versions, read_results, write_results
+from hf_rnnattn.results import machine, package_versions, read_results, write_results
 
 RESULTS = {
     "name": "tiny-g2p",

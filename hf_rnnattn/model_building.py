@@ -1,0 +1,123 @@
+"""The model of a training run: a trained one to go on with, or a new one that fits the tokenizer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+import hf_rnnattn
+from hf_rnnattn.training_arguments import ModelArguments, parse_overrides, read_mapping
+
+
+def build_model(
+    arguments: ModelArguments, tokenizer: PreTrainedTokenizerBase, checkpoint: str | None = None
+) -> PreTrainedModel:
+    """The model to train.
+
+    Args:
+        arguments: which one.
+        tokenizer: a new model takes its vocabulary sizes and special ids.
+        checkpoint: of an interrupted run; its config stands above the arguments'.
+
+    Raises:
+        ValueError: the config is not valid, belongs to no encoder-decoder, or cannot serve the tokenizer.
+    """
+    options: dict[str, Any] = {"trust_remote_code": arguments.trust_remote_code}
+    if arguments.attn_implementation:
+        options["attn_implementation"] = arguments.attn_implementation
+    trained = checkpoint or arguments.model_name_or_path
+    if trained:
+        revision = {} if checkpoint else {"revision": arguments.model_revision}
+        model = AutoModelForSeq2SeqLM.from_pretrained(trained, **options, **revision)
+    else:
+        model = AutoModelForSeq2SeqLM.from_config(new_config(arguments, tokenizer), **options)
+    _check_vocabularies(model.config, tokenizer)
+    return model
+
+
+def new_config(arguments: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
+    """The config of a new model: config_overrides over model_config over the tokenizer over config_name or defaults.
+
+    Raises:
+        ValueError: a field does not exist, a value is not valid, or the family is not known.
+    """
+    fields = vocabulary_fields(tokenizer)
+    if arguments.model_config:
+        fields.update(read_mapping(arguments.model_config))
+    if arguments.config_overrides:
+        fields.update(parse_overrides(arguments.config_overrides))
+    if arguments.config_name:
+        base = AutoConfig.from_pretrained(
+            arguments.config_name, trust_remote_code=arguments.trust_remote_code, revision=arguments.model_revision
+        )
+        config_class, fields = type(base), {**_given_fields(base), **fields}
+    else:
+        config_class = type(_default_config(arguments.model_type))
+    return config_class(**_known_fields(config_class, fields))
+
+
+def vocabulary_fields(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """The config fields that the tokenizer decides."""
+    if hasattr(tokenizer, "config_fields"):
+        return tokenizer.config_fields()
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.pad_token_id
+    return {
+        "vocab_size": len(tokenizer),
+        "encoder_vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "decoder_start_token_id": start,
+    }
+
+
+def needs_package(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether ``import hf_rnnattn`` must come before loading either of the two."""
+    return any(type(part).__module__.startswith(hf_rnnattn.__name__) for part in (model, tokenizer))
+
+
+def _default_config(model_type: str) -> PreTrainedConfig:
+    try:
+        return AutoConfig.for_model(model_type)
+    except ValueError as error:
+        raise ValueError(f"model_type {model_type!r} is no family of transformers or of this package") from error
+
+
+def _given_fields(config: PreTrainedConfig) -> dict[str, Any]:
+    return {name: value for name, value in config.to_dict().items() if name not in ("model_type", "architectures")}
+
+
+def _known_fields(config_class: type[PreTrainedConfig], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse misspelt fields, and leave out those of the tokenizer that the family does not have."""
+    default = config_class()
+    optional = {"encoder_vocab_size", "decoder_start_token_id", "transformers_version"}
+    unknown = sorted(name for name in fields if not hasattr(default, name) and name not in optional)
+    if unknown:
+        raise ValueError(f"{config_class.__name__} has no field {', '.join(unknown)}")
+    return {name: value for name, value in fields.items() if hasattr(default, name)}
+
+
+def _check_vocabularies(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    if not getattr(config, "is_encoder_decoder", False):
+        raise ValueError(f"model_type {config.model_type!r} is no encoder-decoder")
+    needed = vocabulary_fields(tokenizer)
+    target_size = getattr(config, "decoder_vocab_size", None) or config.vocab_size
+    source_size = getattr(config, "encoder_vocab_size", None) or config.vocab_size
+    for side, size, least in (
+        ("source", source_size, needed["encoder_vocab_size"]),
+        ("target", target_size, needed["vocab_size"]),
+    ):
+        if least > size:
+            raise ValueError(f"the tokenizer has {least} {side} symbols, the model's table only {size} rows")
+    if not hasattr(config, "encoder_vocab_size") and _has_two_vocabularies(tokenizer):
+        raise ValueError(f"{config.model_type!r} has one vocabulary for both sides: pass --shared_vocabulary")
+
+
+def _has_two_vocabularies(tokenizer: PreTrainedTokenizerBase) -> bool:
+    return hasattr(tokenizer, "get_tgt_vocab") and tokenizer.get_tgt_vocab() != tokenizer.get_src_vocab()
