@@ -1,3 +1,85 @@
-"""Recurrent + self-attention hybrid encoder-decoders for Hugging Face transformers."""
+"""Recurrent + self-attention hybrid encoder-decoders for Hugging Face transformers.
+
+Importing this package registers the family with transformers' Auto classes and gives back the ``text2text-generation``
+pipeline. The names below are imported when they are first used, so that the core needs torch, transformers, tokenizers
+and safetensors only.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from .alignment import Alignment, align
+    from .model.configuration_rnnattn import RnnAttnConfig
+    from .model.modeling_rnnattn import (
+        RnnAttnDecoder,
+        RnnAttnEncoder,
+        RnnAttnForConditionalGeneration,
+        RnnAttnModel,
+        RnnAttnPreTrainedModel,
+    )
+    from .model.pipeline_rnnattn import Text2TextGenerationPipeline
+    from .model.tokenization_rnnattn import RnnAttnTokenizer
 
 __version__ = "0.1.0"
+
+_LAZY = {
+    "Alignment": ".alignment",
+    "RnnAttnConfig": ".model.configuration_rnnattn",
+    "RnnAttnDecoder": ".model.modeling_rnnattn",
+    "RnnAttnEncoder": ".model.modeling_rnnattn",
+    "RnnAttnForConditionalGeneration": ".model.modeling_rnnattn",
+    "RnnAttnModel": ".model.modeling_rnnattn",
+    "RnnAttnPreTrainedModel": ".model.modeling_rnnattn",
+    "RnnAttnTokenizer": ".model.tokenization_rnnattn",
+    "Text2TextGenerationPipeline": ".model.pipeline_rnnattn",
+    "align": ".alignment",
+}
+
+__all__ = ["__version__", "enable_remote_code", "register", *sorted(_LAZY)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
+
+
+def register() -> None:
+    """Enters the family into transformers' Auto classes and pipelines; called on import, harmless when repeated."""
+    from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    from .model.configuration_rnnattn import RnnAttnConfig
+    from .model.modeling_rnnattn import RnnAttnForConditionalGeneration, RnnAttnModel
+    from .model.tokenization_rnnattn import RnnAttnTokenizer
+    from .pipelines import register_pipelines
+
+    AutoConfig.register(RnnAttnConfig.model_type, RnnAttnConfig, exist_ok=True)
+    AutoModel.register(RnnAttnConfig, RnnAttnModel, exist_ok=True)
+    AutoModelForSeq2SeqLM.register(RnnAttnConfig, RnnAttnForConditionalGeneration, exist_ok=True)
+    AutoTokenizer.register(RnnAttnConfig, tokenizer_class=RnnAttnTokenizer, exist_ok=True)
+    register_pipelines()
+
+
+def enable_remote_code() -> None:
+    """From now on ``save_pretrained`` and ``push_to_hub`` put the model's code beside its weights.
+
+    Such a checkpoint loads with ``trust_remote_code=True`` where this package is not installed. It is opt-in, because it
+    holds for the whole process and because whoever loads the checkpoint must trust its code.
+    """
+    from .model.configuration_rnnattn import RnnAttnConfig
+    from .model.modeling_rnnattn import RnnAttnForConditionalGeneration, RnnAttnModel
+    from .model.tokenization_rnnattn import RnnAttnTokenizer
+
+    RnnAttnConfig.register_for_auto_class()
+    RnnAttnModel.register_for_auto_class("AutoModel")
+    RnnAttnForConditionalGeneration.register_for_auto_class("AutoModelForSeq2SeqLM")
+    RnnAttnTokenizer.register_for_auto_class("AutoTokenizer")
+
+
+# register()

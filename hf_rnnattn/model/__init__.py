@@ -1,1 +1,1 @@
-"""The model family: every file in this folder travels, flat, with a checkpoint that is pushed together with its code."""
+"""The model family: the files of this folder travel, flat, with a checkpoint pushed with its code."""

@@ -12,7 +12,6 @@ selection and repetition are one ``index_select`` whatever the cell.
 import torch
 from torch import Tensor
 
-
 State = dict[str, Tensor]
 
 

@@ -1,0 +1,150 @@
+"""What a valid config is: plain functions that raise ValueError with the field, the value and the bound.
+
+They read ``vars(config)``, so that they see what is stored and not what transformers' attribute map shows, and they
+run twice: when a config is built or saved, and again when a model is built from it, because values that
+``from_pretrained`` overrides are not validated by transformers.
+"""
+
+import math
+from typing import Any
+
+from transformers.activations import ACT2FN
+
+from .mixers import attends_itself, reads_memory, split_mixer
+
+MAX_SIZE = 65536
+MAX_VOCABULARY = 2**24
+MAX_LAYERS = 1024
+
+CHOICES = {
+    "encoder_merge": ("concat_project", "concat", "sum"),
+    "cross_attention": ("multi_head", "additive"),
+    "decoder_init": ("zeros", "mean", "last"),
+    "norm_position": ("pre", "post", "none"),
+    "norm_type": ("layer_norm", "rms_norm"),
+    "encoder_position_embedding": ("learned", "sinusoidal", "none"),
+    "decoder_position_embedding": ("learned", "sinusoidal", "none"),
+}
+DIRECTIONS = ("forward", "backward", "both")
+
+# field -> (smallest, largest) value
+BOUNDS = {
+    "vocab_size": (1, MAX_VOCABULARY),
+    "encoder_vocab_size": (1, MAX_VOCABULARY),
+    "hidden_size": (1, MAX_SIZE),
+    "encoder_hidden_size": (1, MAX_SIZE),
+    "embedding_size": (1, MAX_SIZE),
+    "attention_size": (1, MAX_SIZE),
+    "encoder_layers": (0, MAX_LAYERS),
+    "decoder_layers": (1, MAX_LAYERS),
+    "encoder_attention_heads": (1, MAX_SIZE),
+    "decoder_attention_heads": (1, MAX_SIZE),
+    "encoder_ffn_dim": (0, 2 * MAX_SIZE),
+    "decoder_ffn_dim": (0, 2 * MAX_SIZE),
+    "max_position_embeddings": (1, MAX_VOCABULARY),
+    "type_vocab_size": (0, MAX_SIZE),
+}
+DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
+POSITIVE = ("layer_norm_eps", "init_std")
+
+
+def check_config(config: Any) -> None:
+    """Checks every field of an ``RnnAttnConfig`` alone and against the others.
+
+    A copy made by ``get_text_config(decoder=True)`` has its ``decoder_`` fields renamed and is left alone.
+
+    Raises:
+        ValueError: names the field, its value and the bound.
+    """
+    fields = vars(config)
+    if "decoder_layers" not in fields or "encoder_layers" not in fields:
+        return
+    _check_numbers(fields)
+    _check_choices(fields)
+    _check_layers(fields)
+    _check_widths(fields)
+    _check_tokens(fields)
+
+
+def _check_numbers(fields: dict[str, Any]) -> None:
+    for name, (low, high) in BOUNDS.items():
+        value = fields[name]
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
+    for name in DROPOUTS:
+        if not 0 <= fields[name] < 1:  # False for NaN
+            raise ValueError(f"{name} must be in [0, 1), got {fields[name]}")
+    for name in POSITIVE:
+        if not 0 < fields[name] < math.inf:
+            raise ValueError(f"{name} must be positive and finite, got {fields[name]}")
+
+
+def _check_choices(fields: dict[str, Any]) -> None:
+    for name, choices in CHOICES.items():
+        if fields[name] not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {fields[name]!r}")
+    if fields["activation_function"] not in ACT2FN:
+        raise ValueError(f"activation_function {fields['activation_function']!r} is not one of transformers' ACT2FN")
+
+
+def _check_layers(fields: dict[str, Any]) -> None:
+    for side in ("encoder", "decoder"):
+        for entry in fields[f"{side}_mixers"]:
+            split_mixer(entry)
+        _check_one_a_layer(fields, f"{side}_mixers", f"{side}_layers")
+    for entry in fields["encoder_mixers"]:
+        if reads_memory(entry):
+            raise ValueError(f"encoder_mixers has {entry!r}, which reads an encoder: only decoder_mixers may have it")
+    for direction in fields["encoder_directions"]:
+        if direction not in DIRECTIONS:
+            raise ValueError(f"encoder_directions must be among {', '.join(DIRECTIONS)}, got {direction!r}")
+    _check_one_a_layer(fields, "encoder_directions", "encoder_layers")
+
+
+def _check_one_a_layer(fields: dict[str, Any], name: str, layers: str) -> None:
+    if len(fields[name]) != fields[layers]:
+        raise ValueError(f"{name} has {len(fields[name])} entries, {layers} is {fields[layers]}")
+
+
+def _check_widths(fields: dict[str, Any]) -> None:
+    """Widths that must divide one another or agree."""
+    if any(map(attends_itself, fields["encoder_mixers"])):
+        _check_divisible(fields, "encoder_hidden_size", "encoder_attention_heads")
+    crosses = fields["cross_attention"] == "multi_head" and not all(map(reads_memory, fields["decoder_mixers"]))
+    if crosses or any(map(attends_itself, fields["decoder_mixers"])):
+        _check_divisible(fields, "hidden_size", "decoder_attention_heads")
+    if fields["encoder_merge"] == "concat" and "both" in fields["encoder_directions"]:
+        size = fields["encoder_hidden_size"]
+        if size % 2:
+            raise ValueError(f"encoder_hidden_size must be even for encoder_merge 'concat', got {size}")
+    if fields["encoder_layers"] == 0 and fields["encoder_hidden_size"] != fields["embedding_size"]:
+        raise ValueError(
+            f"without encoder layers, encoder_hidden_size ({fields['encoder_hidden_size']}) must be embedding_size "
+            f"({fields['embedding_size']})"
+        )
+    for side in ("encoder", "decoder"):
+        if fields[f"{side}_position_embedding"] == "sinusoidal" and fields["embedding_size"] % 2:
+            raise ValueError(f"embedding_size must be even for sinusoidal positions, got {fields['embedding_size']}")
+    if fields["share_encoder_decoder_embeddings"] and fields["encoder_vocab_size"] != fields["vocab_size"]:
+        raise ValueError(
+            f"share_encoder_decoder_embeddings needs one vocabulary, got encoder_vocab_size "
+            f"{fields['encoder_vocab_size']} and vocab_size {fields['vocab_size']}"
+        )
+
+
+def _check_divisible(fields: dict[str, Any], size: str, heads: str) -> None:
+    if fields[size] % fields[heads]:
+        raise ValueError(f"{size} ({fields[size]}) must be divisible by {heads} ({fields[heads]})")
+
+
+def _check_tokens(fields: dict[str, Any]) -> None:
+    """Special ids may be None where no head needs them; else they must be in the vocabularies that use them."""
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
+        ids = fields[name] if isinstance(fields[name], list) else [fields[name]]
+        bounds = {"vocab_size": fields["vocab_size"]}
+        if name == "pad_token_id":  # the one id that pads both sides
+            bounds["encoder_vocab_size"] = fields["encoder_vocab_size"]
+        for value in ids:
+            for bound, size in bounds.items():
+                if value is not None and not 0 <= value < size:
+                    raise ValueError(f"{name} must be in [0, {bound}), got {value} with {bound} {size}")

@@ -1,0 +1,214 @@
+"""Configuration of the RnnAttn family."""
+
+import logging
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+from .config_checks import check_config
+
+logger = logging.getLogger(__name__)
+
+# Keys that transformers itself puts into a config.json or passes on; any other key that is no field is a mistake.
+KNOWN_EXTRA_KEYS = {
+    "_commit_hash",
+    "add_cross_attention",
+    "attn_implementation",
+    "auto_map",
+    "cross_attention_hidden_size",
+    "custom_pipelines",
+    "experts_implementation",
+    "is_decoder",
+    "model_type",
+    "name_or_path",
+    "num_labels",
+    "output_attentions",
+    "per_layer_config",
+    "quantization_config",
+    "torch_dtype",
+}
+
+
+@strict
+class RnnAttnConfig(PreTrainedConfig):
+    r"""Configuration of a recurrent + self-attention encoder-decoder.
+
+    Every layer is: its mixers, then (decoder) attention to the encoder, then a feed-forward network, each a sublayer
+    with its own norm and residual. All values are validated: see ``config_checks``.
+
+    Args:
+        vocab_size: size of the output vocabulary, which is also the decoder's input vocabulary.
+        encoder_vocab_size: size of the source vocabulary; defaults to ``vocab_size``.
+        hidden_size: width of the decoder and of its output.
+        encoder_hidden_size: width of the encoder; defaults to ``hidden_size``.
+        embedding_size: width of the embeddings of both sides; defaults to ``hidden_size``.
+        encoder_layers, decoder_layers: number of layers; default to the number of mixers given, else 6.
+        encoder_mixers, decoder_mixers: what mixes information over time: one name of ``MIXERS`` a layer, or several
+            joined with ``+`` (``"gru+full_attention"``: a recurrent sublayer, then self-attention). A single string
+            stands for every layer. Default: ``"gru+full_attention"`` in the encoder, ``"ssru"`` in the decoder, whose
+            memory then does not grow with the output.
+        encoder_directions: ``forward``, ``backward`` or ``both``, one a layer or one string for all: the direction in
+            which recurrent mixers of the encoder read.
+        encoder_merge: how the two directions are joined: ``concat`` (two cells of half the width), ``concat_project``
+            (two cells of full width, projected), ``sum`` (two cells of full width).
+        encoder_attention_heads, decoder_attention_heads: heads of multi-head attention; the decoder's also serve its
+            attention to the encoder.
+        encoder_ffn_dim, decoder_ffn_dim: width of the feed-forward networks; 0 means none.
+        cross_attention: ``multi_head`` or ``additive`` (Bahdanau et al. 2015). Cells that read the encoder inside
+            their recurrence get none.
+        attention_size: width of the comparison in additive scores; defaults to ``hidden_size``.
+        decoder_init: the state in which recurrent decoder layers start: ``zeros``; ``mean``, tanh of a projection of
+            the mean of the encoder's output; ``last``, the same of its last state (forward half at the last real
+            token, backward half at the first).
+        norm_position: ``pre``, ``post`` or ``none``. With ``pre`` a norm follows the last layer.
+        norm_type: ``layer_norm`` or ``rms_norm``.
+        layer_norm_eps: added to the variance in every norm.
+        residual: whether sublayers add their input to their output; where the widths differ they never do.
+        activation_function: activation of the feed-forward networks, a name of transformers' ``ACT2FN``.
+        dropout: probability after embeddings and sublayers.
+        attention_dropout: probability on attention weights.
+        activation_dropout: probability inside the feed-forward networks.
+        encoder_position_embedding, decoder_position_embedding: ``learned``, ``sinusoidal`` or ``none``.
+        max_position_embeddings: rows of each learned position table; other kinds have no limit.
+        type_vocab_size: rows of each side's segment table; 0 means no segments.
+        embedding_norm: whether a norm follows the sum of the embeddings, as in BERT.
+        scale_embedding: whether token embeddings are multiplied by sqrt(embedding_size).
+        share_encoder_decoder_embeddings: one token table for both sides; defaults to whether the vocabularies have one
+            size.
+        tie_word_embeddings: whether the output matrix is the decoder's token table.
+        output_bias: whether the logits have a bias.
+        init_std: standard deviation of the normal distribution that initialises linear layers and embeddings;
+            recurrent cells have initialisations of their own.
+        use_cache: whether the decoder returns its cache.
+        pad_token_id: padding on both sides.
+        bos_token_id, eos_token_id: begin and end of a sequence.
+        decoder_start_token_id: first token fed to the decoder; defaults to ``bos_token_id``.
+
+    Raises:
+        StrictDataclassFieldValidationError: a value has the wrong type.
+        StrictDataclassClassValidationError: values out of bounds or against one another, see ``check_config``.
+    """
+
+    model_type = "rnnattn"
+    keys_to_ignore_at_inference = ["past_key_values", "encoder_last_hidden_state"]
+    attribute_map = {
+        "num_hidden_layers": "encoder_layers",
+        "num_attention_heads": "encoder_attention_heads",
+        # On the decoder's view of this config, transformers stores decoder_X under X. The mixers must find their way
+        # back, or a cache built from that view would not know which layers are recurrent.
+        "mixers": "decoder_mixers",
+        "layer_types": "decoder_layer_types",
+    }
+
+    vocab_size: int = 32000
+    encoder_vocab_size: int | None = None
+    hidden_size: int = 512
+    encoder_hidden_size: int | None = None
+    embedding_size: int | None = None
+    encoder_layers: int | None = None
+    decoder_layers: int | None = None
+    encoder_mixers: str | list[str] | None = None
+    decoder_mixers: str | list[str] | None = None
+    encoder_directions: str | list[str] = "both"
+    encoder_merge: str = "concat"
+    encoder_attention_heads: int = 8
+    decoder_attention_heads: int = 8
+    encoder_ffn_dim: int = 2048
+    decoder_ffn_dim: int = 2048
+    cross_attention: str = "multi_head"
+    attention_size: int | None = None
+    decoder_init: str = "zeros"
+    norm_position: str = "pre"
+    norm_type: str = "layer_norm"
+    layer_norm_eps: float = 1e-5
+    residual: bool = True
+    activation_function: str = "gelu"
+    dropout: float | int = 0.1
+    attention_dropout: float | int = 0.0
+    activation_dropout: float | int = 0.0
+    encoder_position_embedding: str = "learned"
+    decoder_position_embedding: str = "none"
+    max_position_embeddings: int = 1024
+    type_vocab_size: int = 2
+    embedding_norm: bool = True
+    scale_embedding: bool = False
+    share_encoder_decoder_embeddings: bool | None = None
+    tie_word_embeddings: bool = True
+    output_bias: bool = False
+    init_std: float = 0.02
+    use_cache: bool = True
+    is_encoder_decoder: bool = True
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
+    eos_token_id: int | list[int] | None = 2
+    decoder_start_token_id: int | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        for alias, field in self.attribute_map.items():
+            if alias in kwargs and alias != "layer_types":
+                setattr(self, field, kwargs.pop(alias))
+        self._fill_widths()
+        self._fill_layers()
+        if self.decoder_start_token_id is None:
+            self.decoder_start_token_id = self.bos_token_id
+        unused = sorted(key for key in kwargs if key not in KNOWN_EXTRA_KEYS and not key.startswith("_"))
+        before = set(vars(self))
+        super().__post_init__(**kwargs)
+        unused = [key for key in unused if key in vars(self) and key not in before]  # generation settings are dropped
+        if unused:
+            logger.warning("unused config keys: %s", ", ".join(unused))
+
+    def _fill_widths(self) -> None:
+        self.encoder_vocab_size = _default(self.encoder_vocab_size, self.vocab_size)
+        self.encoder_hidden_size = _default(self.encoder_hidden_size, self.hidden_size)
+        self.embedding_size = _default(self.embedding_size, self.hidden_size)
+        self.attention_size = _default(self.attention_size, self.hidden_size)
+        if self.share_encoder_decoder_embeddings is None:
+            self.share_encoder_decoder_embeddings = self.encoder_vocab_size == self.vocab_size
+
+    def _fill_layers(self) -> None:
+        self.encoder_layers = _default(self.encoder_layers, _length(self.encoder_mixers, 6))
+        self.decoder_layers = _default(self.decoder_layers, _length(self.decoder_mixers, 6))
+        self.encoder_mixers = _one_a_layer(_default(self.encoder_mixers, "gru+full_attention"), self.encoder_layers)
+        self.decoder_mixers = _one_a_layer(_default(self.decoder_mixers, "ssru"), self.decoder_layers)
+        self.encoder_directions = _one_a_layer(self.encoder_directions, self.encoder_layers)
+
+    @property
+    def decoder_layer_types(self) -> list[str]:
+        """The kind of cache that each decoder layer needs. Derived, so that it never goes stale: see the setter."""
+        return ["rnnattn"] * len(self.decoder_mixers or [])
+
+    @decoder_layer_types.setter
+    def decoder_layer_types(self, value: Any) -> None:
+        """Ignores the value: ``decoder_mixers`` decides. transformers assigns it when it copies a config."""
+
+    def validate_architecture(self) -> None:
+        """Checks every field; called by transformers when a config is built and when it is saved."""
+        check_config(self)
+
+    def validate_layer_type(self) -> None:
+        """Layer types are derived from the mixers, which ``validate_architecture`` checks."""
+
+    def validate_token_ids(self) -> None:
+        """Special ids are checked by ``validate_architecture``."""
+
+    @classmethod
+    def _dict_from_json_file(cls, json_file: Any) -> dict[str, Any]:
+        config = super()._dict_from_json_file(json_file)
+        if not isinstance(config, dict):
+            raise ValueError(f"config.json must be a JSON object, got {type(config).__name__}")
+        return config
+
+
+def _default(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _length(mixers: str | list[str] | None, default: int) -> int:
+    return len(mixers) if isinstance(mixers, list) else default
+
+
+def _one_a_layer(entry: Any, layers: int) -> Any:
+    """``"gru"`` for 3 layers -> ``["gru", "gru", "gru"]``; lists stay as they are."""
+    return [entry] * layers if isinstance(entry, str) and 0 <= layers <= 65536 else entry

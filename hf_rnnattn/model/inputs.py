@@ -1,0 +1,62 @@
+"""What a forward pass is given: masks and lengths are checked here, with errors that say what was wrong."""
+
+import torch
+from torch import Tensor
+
+
+def check_lengths(inputs: Tensor, side: str) -> None:
+    """Raises ValueError if a batch (B, T, ...) has no rows or no tokens."""
+    if inputs.shape[0] == 0:
+        raise ValueError("batch size is 0")
+    if inputs.shape[1] == 0:
+        raise ValueError(f"{side} length is 0")
+
+
+def as_bool_mask(mask: Tensor | None, *, batch: int, length: int, name: str) -> Tensor | None:
+    """A user's mask as (B, T) booleans, True for real tokens; None if every token is real.
+
+    Raises:
+        TypeError: the mask is neither boolean nor integer.
+        ValueError: its shape is not (batch, length). Masks of four dimensions say which token may read which, and a
+            recurrence cannot follow them.
+    """
+    if mask is None:
+        return None
+    if mask.is_floating_point() or mask.is_complex():
+        raise TypeError(f"{name} must be bool or integer, got {mask.dtype}")
+    if tuple(mask.shape) != (batch, length):
+        raise ValueError(f"{name} must have shape ({batch}, {length}), got {tuple(mask.shape)}")
+    mask = mask.bool()
+    # Without padding every layer may take its shortest way. A compiled graph cannot ask.
+    return None if not torch.compiler.is_compiling() and bool(mask.all()) else mask
+
+
+def positions_of(mask: Tensor | None, past: int | Tensor, length: int, device: torch.device) -> Tensor:
+    """Positions (B or 1, T) of the last ``length`` tokens, padding not counted.
+
+    Args:
+        mask: (B, past + T) bool, or None if everything is real.
+        past: number of tokens read before.
+    """
+    if mask is None:
+        return (torch.arange(length, device=device) + past)[None]
+    return (mask.long().cumsum(-1) - 1).clamp(min=0)[:, -length:]
+
+
+def first_and_last(hidden: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The vectors (B, C) of the first and the last real token of (B, S, C); zeros for a row without any."""
+    if mask is None:
+        return hidden[:, 0], hidden[:, -1]
+    steps = torch.arange(mask.shape[1], device=mask.device)
+    first = mask.long().argmax(-1)  # (B,)
+    last = torch.where(mask, steps, 0).argmax(-1)  # (B,)
+    rows = torch.arange(mask.shape[0], device=mask.device)
+    return hidden[rows, first], hidden[rows, last]
+
+
+def mean_over_real(hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean (B, C) over the real tokens of (B, S, C), whose padding is zero; zeros for a row without any."""
+    if mask is None:
+        return hidden.mean(1)
+    count = mask.sum(1, keepdim=True).clamp(min=1)
+    return hidden.sum(1) / count.to(hidden.dtype)

@@ -1,0 +1,294 @@
+"""Encoder and decoder layers: mixers, attention to the encoder, feed-forward, each with its norm and residual."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from .attention import Memory
+from .mixer_attention import AdditiveCrossAttention, MultiHeadCrossAttention
+from .mixer_directions import DirectionalMixer
+from .mixers import MIXERS, attends_itself, reads_memory, split_mixer
+from .norms import Connection
+from .notation import State
+
+
+class Masks(NamedTuple):
+    """The masks of one forward pass of the decoder; None where everything is real.
+
+    mask:             (B, T) bool, the real tokens among those being read.
+    attention_mask:   what the attention interface wants for self-attention.
+    memory_mask:      (B, S) bool, the real tokens of the encoder's output.
+    memory_attention: what the attention interface wants of ``memory_mask``.
+    """
+
+    mask: Tensor | None
+    attention_mask: Tensor | None
+    memory_mask: Tensor | None
+    memory_attention: Tensor | None
+
+
+class FeedForward(nn.Module):
+    """Position-wise feed-forward network: ``W_2 act(W_1 x + b_1) + b_2``, Vaswani et al. 2017."""
+
+    def __init__(self, *, size: int, inner_size: int, activation: str, dropout: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(size, inner_size)
+        self.fc2 = nn.Linear(inner_size, size)
+        self.activation = ACT2FN[activation]
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        inner = self.activation(self.fc1(x))
+        if self.training and self.dropout:
+            inner = nn.functional.dropout(inner, p=self.dropout)
+        y: Tensor = self.fc2(inner)
+        return y
+
+
+def _connection(config: Any, input_size: int, output_size: int) -> Connection:
+    return Connection(
+        norm_position=config.norm_position,
+        input_size=input_size,
+        output_size=output_size,
+        norm_type=config.norm_type,
+        norm_eps=config.layer_norm_eps,
+        dropout=config.dropout,
+        residual=config.residual,
+    )
+
+
+def _feed_forward(config: Any, size: int, inner_size: int) -> FeedForward | None:
+    if not inner_size:
+        return None
+    return FeedForward(
+        size=size, inner_size=inner_size, activation=config.activation_function, dropout=config.activation_dropout
+    )
+
+
+class RnnAttnEncoderLayer(GradientCheckpointingLayer):  # type: ignore[misc]
+    """One layer of the encoder: its mixers, then a feed-forward network."""
+
+    def __init__(self, config: Any, layer_idx: int) -> None:
+        super().__init__()
+        size = config.encoder_hidden_size
+        input_size = config.embedding_size if layer_idx == 0 else size
+        self.mixers = nn.ModuleList()
+        self.mixer_connections = nn.ModuleList()
+        for name in split_mixer(config.encoder_mixers[layer_idx]):
+            self.mixers.append(self._build_mixer(config, name, layer_idx, input_size))
+            self.mixer_connections.append(_connection(config, input_size, size))
+            input_size = size
+        self.feed_forward = _feed_forward(config, size, config.encoder_ffn_dim)
+        self.feed_forward_connection = _connection(config, size, size) if self.feed_forward is not None else None
+
+    @staticmethod
+    def _build_mixer(config: Any, name: str, layer_idx: int, input_size: int) -> nn.Module:
+        size = config.encoder_hidden_size
+        if MIXERS[name].kind == "attention":
+            mixer: nn.Module = MIXERS[name](
+                config,
+                input_size=input_size,
+                hidden_size=size,
+                num_heads=config.encoder_attention_heads,
+                dropout=config.attention_dropout,
+                is_causal=False,
+            )
+            return mixer
+        return DirectionalMixer.build(
+            MIXERS[name],
+            input_size=input_size,
+            hidden_size=size,
+            direction=config.encoder_directions[layer_idx],
+            merge=config.encoder_merge,
+        )
+
+    def forward(
+        self, hidden_states: Tensor, mask: Tensor | None, attention_mask: Tensor | None, **kwargs: Any
+    ) -> Tensor:
+        """(B, T, D_in) -> (B, T, D); ``mask`` (B, T) is for recurrences, ``attention_mask`` for self-attention."""
+        x = hidden_states
+        for mixer, connection in zip(self.mixers, self.mixer_connections, strict=True):
+            read = connection.enter(x)
+            attends = mixer.kind == "attention"
+            y = mixer(read, attention_mask, **kwargs)[0] if attends else mixer(read, mask).hidden
+            x = connection.leave(x, y)
+        if self.feed_forward is not None:
+            connection = self.feed_forward_connection
+            x = connection.leave(x, self.feed_forward(connection.enter(x)))
+        return x
+
+
+class RnnAttnDecoderLayer(GradientCheckpointingLayer):  # type: ignore[misc]
+    """One layer of the decoder: its mixers, attention to the encoder, then a feed-forward network.
+
+    No attention to the encoder is added where a mixer reads the encoder inside its recurrence.
+    """
+
+    def __init__(self, config: Any, layer_idx: int) -> None:
+        super().__init__()
+        self.layer_idx = layer_idx
+        entry = config.decoder_mixers[layer_idx]
+        size = config.hidden_size
+        input_size = config.embedding_size if layer_idx == 0 else size
+        self.keys_count_tokens = attends_itself(entry)
+        names = split_mixer(entry)
+        self.prefixes = [f"{i}." if len(names) > 1 else "" for i in range(len(names))]
+        self.mixers = nn.ModuleList()
+        self.mixer_connections = nn.ModuleList()
+        self.initial_states = nn.ModuleList()
+        for name in names:
+            self.mixers.append(self._build_mixer(config, name, input_size))
+            self.mixer_connections.append(_connection(config, input_size, size))
+            self.initial_states.append(self._build_initial_state(config, name))
+            input_size = size
+        self.cross_attention = None if reads_memory(entry) else self._build_cross_attention(config)
+        self.cross_attention_connection = None if self.cross_attention is None else _connection(config, size, size)
+        self.feed_forward = _feed_forward(config, size, config.decoder_ffn_dim)
+        self.feed_forward_connection = _connection(config, size, size) if self.feed_forward is not None else None
+
+    @staticmethod
+    def _build_mixer(config: Any, name: str, input_size: int) -> nn.Module:
+        mixer_class, size = MIXERS[name], config.hidden_size
+        mixer: nn.Module
+        if mixer_class.kind == "attention":
+            mixer = mixer_class(
+                config,
+                input_size=input_size,
+                hidden_size=size,
+                num_heads=config.decoder_attention_heads,
+                dropout=config.attention_dropout,
+                is_causal=True,
+            )
+        elif mixer_class.reads_memory:
+            mixer = mixer_class(
+                input_size=input_size,
+                hidden_size=size,
+                memory_size=config.encoder_hidden_size,
+                attention_size=config.attention_size,
+            )
+        else:
+            mixer = mixer_class(input_size=input_size, hidden_size=size)
+        return mixer
+
+    @staticmethod
+    def _build_initial_state(config: Any, name: str) -> nn.Module:
+        """What turns a summary of the encoder into a first state; nothing where states start at zero."""
+        if config.decoder_init == "zeros" or MIXERS[name].kind == "attention":
+            return nn.Identity()
+        return nn.Linear(config.encoder_hidden_size, config.hidden_size)
+
+    @staticmethod
+    def _build_cross_attention(config: Any) -> nn.Module:
+        sizes = {
+            "query_size": config.hidden_size,
+            "memory_size": config.encoder_hidden_size,
+            "hidden_size": config.hidden_size,
+            "dropout": config.attention_dropout,
+        }
+        if config.cross_attention == "additive":
+            return AdditiveCrossAttention(attention_size=config.attention_size, **sizes)
+        return MultiHeadCrossAttention(config, num_heads=config.decoder_attention_heads, **sizes)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None,
+        summary: Tensor | None,
+        masks: Masks,
+        past_key_values: Any = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Reads T more tokens.
+
+        Args:
+            hidden_states: (B, T, D_in).
+            encoder_hidden_states: (B, S, C), clean of padding; None once the cache holds what is prepared from it.
+            summary: (B, C), what initial states are made of, or None.
+            masks: the masks of this pass.
+            past_key_values: an ``EncoderDecoderCache`` whose layers hold states, or None.
+        """
+        cache = None if past_key_values is None else past_key_values.self_attention_cache.layers[self.layer_idx]
+        x = hidden_states
+        memory = self._prepare_memory(encoder_hidden_states, past_key_values)
+        for i, connection in enumerate(self.mixer_connections):
+            y = self._mix(i, connection.enter(x), memory, summary, masks, cache, **kwargs)
+            x = connection.leave(x, y)
+        if self.cross_attention is not None:
+            connection = self.cross_attention_connection
+            read = connection.enter(x)
+            y = self.cross_attention(read, *memory, masks.memory_attention, masks.memory_mask, **kwargs)[0]
+            x = connection.leave(x, y)
+        if self.feed_forward is not None:
+            connection = self.feed_forward_connection
+            x = connection.leave(x, self.feed_forward(connection.enter(x)))
+        return x
+
+    def _prepare_memory(self, encoder_hidden_states: Tensor | None, past_key_values: Any) -> tuple[Tensor, Tensor]:
+        """Keys (B, H, S, A) and values (B, H, S, C) of the encoder, made once a sequence and kept in the cache."""
+        if past_key_values is not None and past_key_values.is_updated.get(self.layer_idx):
+            layer = past_key_values.cross_attention_cache.layers[self.layer_idx]
+            return layer.keys, layer.values
+        if self.cross_attention is not None:
+            keys, values = self.cross_attention.prepare_memory(encoder_hidden_states)
+        else:
+            reader = next(mixer for mixer in self.mixers if mixer.reads_memory)
+            keys, values = (part[:, None] for part in reader.prepare_memory(encoder_hidden_states))
+        if past_key_values is not None:
+            keys, values = past_key_values.cross_attention_cache.layers[self.layer_idx].update(keys, values)
+            past_key_values.is_updated[self.layer_idx] = True
+        return keys, values
+
+    def _mix(
+        self,
+        i: int,
+        x: Tensor,
+        memory: tuple[Tensor, Tensor],
+        summary: Tensor | None,
+        masks: Masks,
+        cache: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        mixer = self.mixers[i]
+        if mixer.kind == "attention":
+            y: Tensor = mixer(x, masks.attention_mask, cache, **kwargs)[0]
+            return y
+        start = self._start(i, x, summary, cache)
+        recording = cache is not None and cache.record_past
+        output = mixer(
+            x,
+            masks.mask,
+            start,
+            Memory(memory[0][:, 0], memory[1][:, 0], masks.memory_mask) if mixer.reads_memory else None,
+            return_steps=recording,
+            return_state=cache is not None,
+        )
+        if cache is not None:
+            prefix = self.prefixes[i]
+            cache.update_states(
+                _prefixed(prefix, output.state),
+                initial=_prefixed(prefix, start),
+                steps=_prefixed(prefix, output.steps) if recording else None,
+                num_tokens=0 if self.keys_count_tokens or i else x.shape[1],
+            )
+        hidden: Tensor = output.hidden
+        return hidden
+
+    def _start(self, i: int, x: Tensor, summary: Tensor | None, cache: Any) -> State:
+        """The states from which mixer ``i`` goes on: the cache's, else what the summary of the encoder gives."""
+        mixer, prefix = self.mixers[i], self.prefixes[i]
+        held = None if cache is None else cache.read_states([prefix + name for name in mixer.state_names])
+        if held is not None:
+            return {name: held[prefix + name] for name in mixer.state_names}
+        state: State = mixer.zero_state(x.shape[0], dtype=x.dtype, device=x.device)
+        if summary is not None:
+            name = mixer.initialised_state
+            state[name] = torch.tanh(self.initial_states[i](summary)).to(state[name].dtype)
+        return state
+
+
+def _prefixed(prefix: str, state: State) -> State:
+    return {prefix + name: tensor for name, tensor in state.items()} if prefix else state

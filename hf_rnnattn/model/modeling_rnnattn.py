@@ -1,0 +1,585 @@
+"""The RnnAttn family of models: recurrent + self-attention encoder-decoders.
+
+In one sentence: embeddings turn ids into vectors, every layer mixes them over time (recurrence, self-attention, or
+both), the decoder's layers also read the encoder, and the output matrix turns the last vectors into logits.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
+from transformers.generation import GenerationMixin
+from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    BaseModelOutputWithPastAndCrossAttentions,
+    Seq2SeqLMOutput,
+    Seq2SeqModelOutput,
+)
+from transformers.modeling_utils import PreTrainedModel
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs, can_return_tuple
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+from .cache_rnnattn import RnnAttnCacheLayer  # noqa: F401  importing it enters the cache layers in transformers
+from .config_checks import check_config
+from .configuration_rnnattn import RnnAttnConfig
+from .embeddings import RnnAttnEmbeddings
+from .inputs import as_bool_mask, check_lengths, first_and_last, mean_over_real, positions_of
+from .layers import Masks, RnnAttnDecoderLayer, RnnAttnEncoderLayer
+from .loss_rnnattn import seq2seq_loss, shift_tokens_right
+from .mixer_attention import AdditiveCrossAttention, FullAttentionMixer, MultiHeadCrossAttention
+from .mixer_base import RecurrentMixer
+from .mixers import attends_itself
+from .norms import build_norm
+
+
+class RnnAttnPreTrainedModel(PreTrainedModel):
+    """What all models of the family share: how weights are initialised and tied, and what transformers may do."""
+
+    config: RnnAttnConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["RnnAttnEncoderLayer", "RnnAttnDecoderLayer"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _can_compile_fullgraph = True
+    _supports_context_parallel = False  # a recurrent state is not exchanged between ranks
+
+    def __init__(self, config: RnnAttnConfig, *args: Any, **kwargs: Any) -> None:
+        check_config(config)  # again: what from_pretrained overrides is not validated by transformers
+        super().__init__(config, *args, **kwargs)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        own = getattr(module, "init_weights", None)
+        if callable(own) and not isinstance(module, PreTrainedModel):
+            own()
+
+    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
+        """Target -> source of the weights that are one. transformers asks one flag for all of them, we have two."""
+        if all_submodels:
+            return super().get_expanded_tied_weights_keys(all_submodels=True)
+        tied = self._tied_weights_keys or {}
+        return {target: source for target, source in tied.items() if self._is_tied(target)}
+
+    def _is_tied(self, target: str) -> bool:
+        output = target == "lm_head.weight"
+        return bool(self.config.tie_word_embeddings if output else self.config.share_encoder_decoder_embeddings)
+
+    @property
+    def dummy_inputs(self) -> dict[str, Tensor]:
+        """A batch of one short source and target."""
+        ids = torch.tensor([[1, 2]], device=self.device)
+        return {"input_ids": ids, "decoder_input_ids": ids}
+
+
+def _embeddings(config: RnnAttnConfig, side: str) -> RnnAttnEmbeddings:
+    return RnnAttnEmbeddings(
+        vocab_size=config.encoder_vocab_size if side == "encoder" else config.vocab_size,
+        embedding_size=config.embedding_size,
+        type_vocab_size=config.type_vocab_size,
+        position_embedding=getattr(config, f"{side}_position_embedding"),
+        max_position_embeddings=config.max_position_embeddings,
+        pad_token_id=config.pad_token_id,
+        norm_type=config.norm_type if config.embedding_norm else None,
+        norm_eps=config.layer_norm_eps,
+        scale=config.scale_embedding,
+        dropout=config.dropout,
+    )
+
+
+def _final_norm(config: RnnAttnConfig, size: int) -> nn.Module:
+    """With norms before the sublayers, nothing has normalised the stream at the end of the stack."""
+    return (
+        build_norm(config.norm_type, size, config.layer_norm_eps) if config.norm_position == "pre" else nn.Identity()
+    )
+
+
+def _check_one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None, prefix: str) -> Tensor:
+    """The one of the two that was given."""
+    given = [inputs for inputs in (input_ids, inputs_embeds) if inputs is not None]
+    if len(given) != 1:
+        raise ValueError(f"exactly one of {prefix}input_ids and {prefix}inputs_embeds must be given, got {len(given)}")
+    return given[0]
+
+
+class RnnAttnEncoder(RnnAttnPreTrainedModel):
+    """Source ids to vectors: embeddings, then ``encoder_layers`` layers.
+
+    Shapes: input_ids (B, S) -> last_hidden_state (B, S, encoder_hidden_size).
+    Padding, wherever it stands, changes nothing at the real positions.
+    """
+
+    _can_record_outputs = {
+        "hidden_states": RnnAttnEncoderLayer,
+        "attentions": OutputRecorder(FullAttentionMixer, index=1),
+    }
+
+    def __init__(self, config: RnnAttnConfig) -> None:
+        super().__init__(config)
+        self.embeddings = _embeddings(config, "encoder")
+        self.layers = nn.ModuleList([RnnAttnEncoderLayer(config, i) for i in range(config.encoder_layers)])
+        self.norm = _final_norm(config, config.encoder_hidden_size)
+        self.attends = any(map(attends_itself, config.encoder_mixers))
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.word_embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.embeddings.word_embeddings = value
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutput:
+        """Encodes a batch.
+
+        Args:
+            input_ids: (B, S), or ``inputs_embeds`` (B, S, embedding_size) in place of the token table's rows.
+            attention_mask: (B, S) bool or integer, non-zero for real tokens.
+            token_type_ids: (B, S) segments; all 0 if not given.
+            position_ids: (B, S); padding is not counted if not given.
+
+        Raises:
+            ValueError: no rows, no tokens, a mask of another shape, or more positions than a learned table has.
+            TypeError: a floating-point mask.
+        """
+        inputs = _check_one_of(input_ids, inputs_embeds, "")
+        check_lengths(inputs, "source")
+        batch, length = inputs.shape[:2]
+        self.embeddings.check_length(length, "source")
+        mask = as_bool_mask(attention_mask, batch=batch, length=length, name="attention_mask")
+        if position_ids is None:
+            position_ids = positions_of(mask, 0, length, inputs.device)
+        hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, mask)
+        attention_mask = create_bidirectional_mask(self.config, hidden_states, mask) if self.attends else None
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, mask, attention_mask, **kwargs)
+        return BaseModelOutput(last_hidden_state=self.norm(hidden_states))
+
+
+class RnnAttnDecoder(RnnAttnPreTrainedModel):
+    """Target ids so far, and the encoder's output, to vectors: embeddings, then ``decoder_layers`` layers.
+
+    Shapes: input_ids (B, T), encoder_hidden_states (B, S, C) -> last_hidden_state (B, T, hidden_size).
+    """
+
+    _can_record_outputs = {
+        "hidden_states": RnnAttnDecoderLayer,
+        "attentions": OutputRecorder(FullAttentionMixer, index=1),
+        "cross_attentions": [
+            OutputRecorder(MultiHeadCrossAttention, index=1),
+            OutputRecorder(AdditiveCrossAttention, index=1),
+            OutputRecorder(RecurrentMixer, index=3),  # the weights of cells that read the encoder, None of the others
+        ],
+    }
+
+    def __init__(self, config: RnnAttnConfig) -> None:
+        super().__init__(config)
+        self.embeddings = _embeddings(config, "decoder")
+        self.layers = nn.ModuleList([RnnAttnDecoderLayer(config, i) for i in range(config.decoder_layers)])
+        self.norm = _final_norm(config, config.hidden_size)
+        self.attends = any(map(attends_itself, config.decoder_mixers))
+        self.summarise = {"zeros": None, "mean": mean_over_real, "last": self._last_state}[config.decoder_init]
+        self.attends_multi_head = any(isinstance(module, MultiHeadCrossAttention) for module in self.modules())
+        self.halves = bool(config.encoder_layers) and config.encoder_directions[-1] == "both"
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.word_embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.embeddings.word_embeddings = value
+
+    def _last_state(self, memory: Tensor, mask: Tensor | None) -> Tensor:
+        """Where the encoder ended: the last real token, and for the half that read backwards the first."""
+        first, last = first_and_last(memory, mask)
+        if not self.halves:
+            return last
+        half = memory.shape[-1] // 2
+        return torch.cat([last[:, :half], first[:, half:]], dim=-1)  # (B, C)
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | dict[str, torch.Tensor | None] | None = None,
+        encoder_hidden_states: torch.Tensor | None = None,
+        encoder_attention_mask: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutputWithPastAndCrossAttentions:
+        """Decodes T more tokens.
+
+        Args:
+            input_ids: (B, T), or ``inputs_embeds`` (B, T, embedding_size).
+            attention_mask: (B, past + T) bool or integer, non-zero for real tokens; or what
+                ``RnnAttnForConditionalGeneration.create_masks_for_generate`` made.
+            encoder_hidden_states: (B, S, encoder_hidden_size).
+            encoder_attention_mask: (B, S) bool or integer.
+            past_key_values: an ``EncoderDecoderCache`` built with the config's decoder view; made here if
+            ``use_cache``. token_type_ids: (B, T) segments; all 0 if not given.
+            position_ids: (B, T); padding is not counted if not given.
+
+        Raises:
+            ValueError: no rows, no tokens, no encoder output, a mask of another shape, or too many positions.
+            TypeError: a floating-point mask.
+        """
+        inputs = _check_one_of(input_ids, inputs_embeds, "decoder_")
+        check_lengths(inputs, "target")
+        if encoder_hidden_states is None:
+            raise ValueError("the decoder needs encoder_hidden_states")
+        if use_cache and past_key_values is None:
+            past_key_values = _new_cache(self.config)
+        check_cache(past_key_values)
+        batch, length = inputs.shape[:2]
+        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        if isinstance(past, int):
+            self.embeddings.check_length(past + length, "target")
+        if isinstance(attention_mask, dict):
+            mask, causal_mask, positions = (attention_mask[key] for key in MASKS_FOR_GENERATE)
+        else:
+            whole = as_bool_mask(attention_mask, batch=batch, length=past + length, name="decoder_attention_mask")
+            mask = None if whole is None else whole[:, -length:]
+            causal_mask, positions = whole, positions_of(whole, past, length, inputs.device)
+        positions = positions if position_ids is None else position_ids
+        hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, positions, mask)
+        if self.attends:
+            cache = None if past_key_values is None else past_key_values.self_attention_cache
+            causal_mask = create_causal_mask(self.config, hidden_states, causal_mask, cache)
+        masks = self._masks(hidden_states, mask, causal_mask, encoder_hidden_states, encoder_attention_mask)
+        memory, summary = self._read_encoder(encoder_hidden_states, masks.memory_mask, past_key_values)
+        for layer in self.layers:
+            hidden_states = layer(
+                hidden_states, memory, summary, masks, past_key_values=past_key_values, use_cache=use_cache, **kwargs
+            )
+        return BaseModelOutputWithPastAndCrossAttentions(
+            last_hidden_state=self.norm(hidden_states), past_key_values=past_key_values
+        )
+
+    def _masks(
+        self, x: Tensor, mask: Tensor | None, causal_mask: Any, memory: Tensor, memory_mask: Tensor | None
+    ) -> Masks:
+        batch, length = memory.shape[:2]
+        memory_mask = as_bool_mask(memory_mask, batch=batch, length=length, name="attention_mask")
+        prepared = None
+        if self.attends_multi_head:
+            prepared = create_bidirectional_mask(self.config, x, memory_mask, encoder_hidden_states=memory)
+        return Masks(mask, causal_mask, memory_mask, prepared)
+
+    def _read_encoder(
+        self, encoder_hidden_states: Tensor, mask: Tensor | None, past_key_values: Any
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The encoder's output clean of padding, and its summary (B, C); None for what the cache already holds."""
+        if past_key_values is not None and past_key_values.is_updated.get(len(self.layers) - 1):
+            return None, None
+        memory = encoder_hidden_states
+        if mask is not None:
+            memory = torch.where(mask[..., None], memory, 0.0)
+        return memory, None if self.summarise is None else self.summarise(memory, mask)
+
+
+# What ``create_masks_for_generate`` makes: the mask of recurrences, the mask of self-attention, positions.
+MASKS_FOR_GENERATE = ("recurrent", "full_attention", "positions")
+
+
+def _new_cache(config: RnnAttnConfig) -> EncoderDecoderCache:
+    view = config.get_text_config(decoder=True)
+    return EncoderDecoderCache(DynamicCache(config=view), DynamicCache(config=view))
+
+
+def check_cache(past_key_values: Any) -> None:
+    """Raises ValueError if a cache cannot hold recurrent states: one that was built without this model's config."""
+    if past_key_values is None:
+        return
+    layers = getattr(getattr(past_key_values, "self_attention_cache", None), "layers", [])
+    if not layers or not hasattr(layers[0], "read_states"):
+        raise ValueError(
+            "past_key_values must be EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config)) "
+            f"with this model's config, or a StaticCache in the same places; got {past_key_values!r}"
+        )
+
+
+class RnnAttnModel(RnnAttnPreTrainedModel):
+    """Encoder and decoder without an output matrix."""
+
+    _tied_weights_keys = {"encoder.embeddings.word_embeddings.weight": "decoder.embeddings.word_embeddings.weight"}
+
+    def __init__(self, config: RnnAttnConfig) -> None:
+        super().__init__(config)
+        self.encoder = RnnAttnEncoder(config)
+        self.decoder = RnnAttnDecoder(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The table that turns ``input_ids`` into vectors: the encoder's, which may also be the decoder's."""
+        return self.encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.encoder.set_input_embeddings(value)
+        if self.config.share_encoder_decoder_embeddings:
+            self.decoder.set_input_embeddings(value)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_attention_mask: torch.Tensor | dict[str, torch.Tensor | None] | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        decoder_token_type_ids: torch.LongTensor | None = None,
+        decoder_position_ids: torch.LongTensor | None = None,
+        encoder_outputs: BaseModelOutput | tuple[torch.Tensor, ...] | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> Seq2SeqModelOutput:
+        """Runs the encoder, unless ``encoder_outputs`` are given, then the decoder: see their ``forward``."""
+        if encoder_outputs is None:
+            encoder_outputs = self.encoder(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                token_type_ids=token_type_ids,
+                inputs_embeds=inputs_embeds,
+                **kwargs,
+            )
+        elif not isinstance(encoder_outputs, BaseModelOutput):
+            encoder_outputs = BaseModelOutput(*encoder_outputs)
+        decoder_outputs = self.decoder(
+            input_ids=decoder_input_ids,
+            attention_mask=decoder_attention_mask,
+            encoder_hidden_states=encoder_outputs.last_hidden_state,
+            encoder_attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            token_type_ids=decoder_token_type_ids,
+            position_ids=decoder_position_ids,
+            inputs_embeds=decoder_inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        return Seq2SeqModelOutput(
+            last_hidden_state=decoder_outputs.last_hidden_state,
+            past_key_values=decoder_outputs.past_key_values,
+            decoder_hidden_states=decoder_outputs.hidden_states,
+            decoder_attentions=decoder_outputs.attentions,
+            cross_attentions=decoder_outputs.cross_attentions,
+            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
+            encoder_hidden_states=encoder_outputs.hidden_states,
+            encoder_attentions=encoder_outputs.attentions,
+        )
+
+
+class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
+    """Encoder-decoder with an output matrix: translation, summaries, pronunciation, whatever maps text to text."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.decoder.embeddings.word_embeddings.weight"}
+
+    def __init__(self, config: RnnAttnConfig) -> None:
+        super().__init__(config)
+        self.model = RnnAttnModel(config)
+        # The token table has the width of embeddings: where the decoder's differs, a tied output needs a projection.
+        width = config.embedding_size if config.tie_word_embeddings else config.hidden_size
+        same = width == config.hidden_size
+        self.readout = nn.Identity() if same else nn.Linear(config.hidden_size, width)
+        self.lm_head = nn.Linear(width, config.vocab_size, bias=config.output_bias)
+        self.post_init()
+
+    def get_encoder(self, *args: Any, **kwargs: Any) -> RnnAttnEncoder:
+        return self.model.encoder
+
+    def get_decoder(self, *args: Any, **kwargs: Any) -> RnnAttnDecoder:
+        return self.model.decoder
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.lm_head
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        self.lm_head = value
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Module:
+        """Resizes the output vocabulary (``vocab_size``), and with it the source vocabulary where the two are one.
+
+        Where they are separate, ``resize_encoder_token_embeddings`` resizes the source vocabulary.
+        """
+        if self.config.share_encoder_decoder_embeddings:
+            table = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+            self.config.encoder_vocab_size = self.config.vocab_size
+            return table
+        decoder = self.model.decoder
+        table = self._get_resized_embeddings(
+            decoder.get_input_embeddings(), new_num_tokens, pad_to_multiple_of, mean_resizing
+        )
+        decoder.set_input_embeddings(table)
+        self.lm_head = self._get_resized_lm_head(self.lm_head, table.num_embeddings, mean_resizing=mean_resizing)
+        self.config.vocab_size = table.num_embeddings
+        self.tie_weights()
+        return table
+
+    def resize_encoder_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Module:
+        """Resizes the source vocabulary (``encoder_vocab_size``).
+
+        Raises:
+            ValueError: source and target have one vocabulary.
+        """
+        if self.config.share_encoder_decoder_embeddings:
+            raise ValueError("share_encoder_decoder_embeddings is True: resize_token_embeddings resizes both sides")
+        encoder = self.model.encoder
+        table = self._get_resized_embeddings(
+            encoder.get_input_embeddings(), new_num_tokens, pad_to_multiple_of, mean_resizing
+        )
+        encoder.set_input_embeddings(table)
+        self.config.encoder_vocab_size = table.num_embeddings
+        return table
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_attention_mask: torch.Tensor | dict[str, torch.Tensor | None] | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        decoder_token_type_ids: torch.LongTensor | None = None,
+        decoder_position_ids: torch.LongTensor | None = None,
+        encoder_outputs: BaseModelOutput | tuple[torch.Tensor, ...] | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> Seq2SeqLMOutput:
+        """Logits of the next token at every position of the target, and the loss if ``labels`` are given.
+
+        Args:
+            input_ids, attention_mask, token_type_ids, inputs_embeds: the source, see ``RnnAttnEncoder.forward``.
+            decoder_input_ids and the other ``decoder_`` arguments: the target, see ``RnnAttnDecoder.forward``. Made
+                from ``labels`` if only those are given.
+            encoder_outputs: what the encoder returned, in place of the source.
+            past_key_values: the cache that an earlier call returned; the target is then only what is new.
+            labels: (B, T), -100 is ignored. They are aligned with the logits, not shifted against them.
+            num_items_in_batch: what the summed loss is divided by, see ``seq2seq_loss``.
+
+        Returns:
+            ``Seq2SeqLMOutput`` with logits (B, T, vocab_size).
+        """
+        if labels is not None:
+            use_cache = False
+            if decoder_input_ids is None and decoder_inputs_embeds is None:
+                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            token_type_ids=token_type_ids,
+            decoder_token_type_ids=decoder_token_type_ids,
+            decoder_position_ids=decoder_position_ids,
+            encoder_outputs=encoder_outputs,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        logits = self.lm_head(self.readout(outputs.last_hidden_state))  # (B, T, V)
+        return Seq2SeqLMOutput(
+            loss=None if labels is None else seq2seq_loss(logits, labels, num_items_in_batch),
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            decoder_hidden_states=outputs.decoder_hidden_states,
+            decoder_attentions=outputs.decoder_attentions,
+            cross_attentions=outputs.cross_attentions,
+            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
+            encoder_hidden_states=outputs.encoder_hidden_states,
+            encoder_attentions=outputs.encoder_attentions,
+        )
+
+    def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
+        """What the decoder reads while it is taught ``labels`` (B, T)."""
+        return shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: torch.LongTensor,
+        next_sequence_length: int | None = None,
+        past_key_values: Cache | None = None,
+        decoder_token_type_ids: torch.LongTensor | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """What one step of ``generate`` feeds to ``forward``.
+
+        Beyond transformers' own: of a target that is already in the cache only the rest is fed (an assistant model is
+        otherwise fed its whole prefix in every round), and the target's last segment goes on.
+        """
+        past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
+        if next_sequence_length is None and 0 < past < input_ids.shape[1]:
+            next_sequence_length = input_ids.shape[1] - past
+        model_inputs: dict[str, Any] = super().prepare_inputs_for_generation(
+            input_ids, next_sequence_length=next_sequence_length, past_key_values=past_key_values, **kwargs
+        )
+        if decoder_token_type_ids is not None:
+            missing = input_ids.shape[1] - decoder_token_type_ids.shape[1]
+            last = decoder_token_type_ids[:, -1:].expand(-1, max(missing, 0))
+            segments = torch.cat([decoder_token_type_ids, last], dim=1)
+            model_inputs["decoder_token_type_ids"] = segments[:, -model_inputs["decoder_input_ids"].shape[1] :]
+        return model_inputs
+
+    @staticmethod
+    def create_masks_for_generate(
+        config: RnnAttnConfig,
+        inputs_embeds: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        past_key_values: Cache,
+        **kwargs: Any,
+    ) -> dict[str, torch.Tensor | None]:
+        """The decoder's masks for one step with a static cache, made outside of the compiled graph.
+
+        A recurrence needs the two-dimensional mask that transformers' own version folds into a four-dimensional one.
+        """
+        batch, length = inputs_embeds.shape[:2]
+        past = int(past_key_values.get_seq_length())
+        mask = as_bool_mask(attention_mask, batch=batch, length=past + length, name="decoder_attention_mask")
+        attends = any(map(attends_itself, config.decoder_mixers))
+        cache = past_key_values.self_attention_cache
+        return {
+            "recurrent": None if mask is None else mask[:, -length:],
+            "full_attention": create_causal_mask(config, inputs_embeds, mask, cache) if attends else None,
+            "positions": positions_of(mask, past, length, inputs_embeds.device),
+        }
