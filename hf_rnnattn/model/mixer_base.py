@@ -17,10 +17,12 @@ class MixerOutput(NamedTuple):
 
     hidden:  (B, T, D_out), in the dtype of the input.
     state:   the state after the last step, name -> (B, ...); empty if it was not asked for.
-    steps:   name -> (B, T, ...), the state after each step (a masked step repeats its predecessor); None if not asked for.
+    steps:   name -> (B, T, ...), the state after each step (a masked step repeats its predecessor); None if not asked.
     weights: (B, H, T, S) attention weights of a cell that attends, else None.
     keys, values: what a cell with self-attention inside adds to the cache, else None.
     context: (B, T, C) what the cell read from the memory, else None.
+
+    ``hidden``, ``state`` and ``steps`` may share memory: do not write into them.
     """
 
     hidden: Tensor
@@ -88,7 +90,7 @@ class RecurrentMixer(nn.Module):
             state: the state to start from; names that are missing start at zero. Its tensors are never written to.
             memory: for cells with ``reads_memory``: a ``Memory`` (keys (B, S, A), values (B, S, C), mask (B, S)).
             return_steps: also return the state after every step.
-            return_state: False if nobody needs the final state, so that a fused kernel that cannot give it may be used.
+            return_state: False if nobody needs the final state: then a fused kernel that cannot give it may be used.
 
         Raises:
             ValueError: x is not (B, T, D_in), or mask is not (B, T).
