@@ -22,10 +22,9 @@ def _char() -> tuple[Tokenizer, Any]:
 def _whitespace() -> tuple[Tokenizer, Any]:
     """One token per symbol between white space, for input that is already split (phones, tags, commands)."""
     backend = Tokenizer(models.WordLevel(unk_token=UNK))
-    # a symbol spelt like a special token is data, and must not end a sequence
-    specials = "|".join(SPECIAL_TOKENS)
-    backend.normalizer = normalizers.Replace(Regex(rf"(?<!\S)(?:{specials})(?!\S)"), UNK)
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    # a symbol spelt like a special token is data: it must not end a sequence, nor get a second id in training
+    specials = pre_tokenizers.Split(Regex(rf"(?<!\S)(?:{'|'.join(SPECIAL_TOKENS)})(?!\S)"), "removed")
+    backend.pre_tokenizer = pre_tokenizers.Sequence([specials, pre_tokenizers.WhitespaceSplit()])
     return backend, trainers.WordLevelTrainer
 
 
@@ -68,7 +67,7 @@ def train_tokenizer(
     What decoding gives back, special tokens skipped: ``char`` the text without the characters that training did not
     see; ``whitespace`` the known symbols joined by single spaces; ``wordpiece`` words and punctuation marks joined by
     single spaces; ``bpe`` the text itself, always. Special tokens spelt out in a text are read as text
-    (``split_special_tokens``), so no text can end a sequence early.
+    (``split_special_tokens``; ``whitespace`` leaves them out), so no text can end a sequence early.
 
     Args:
         texts: the training texts.
@@ -158,8 +157,7 @@ def _train_backend(
     if min_frequency < 1:
         raise ValueError(f"min_frequency must be at least 1, got {min_frequency}")
     backend, trainer_class = KINDS[kind]()
-    alphabet = pre_tokenizers.ByteLevel.alphabet() if kind == "bpe" else []
-    least = len(SPECIAL_TOKENS) + max(len(alphabet), 1)
+    least = len(SPECIAL_TOKENS) + (len(pre_tokenizers.ByteLevel.alphabet()) if kind == "bpe" else 1)
     if vocab_size is None:
         vocab_size = SUBWORD_VOCAB_SIZE if kind in ("wordpiece", "bpe") else 2**31
     if vocab_size < least:
@@ -167,15 +165,35 @@ def _train_backend(
     if lowercase:
         steps = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])]
         backend.normalizer = normalizers.Sequence(steps)
-    settings: dict[str, Any] = {"initial_alphabet": sorted(alphabet)} if alphabet else {}
-    trainer = trainer_class(
-        vocab_size=vocab_size,
-        min_frequency=min_frequency,
-        special_tokens=list(SPECIAL_TOKENS),
-        show_progress=False,
-        **settings,
-    )
+    settings: dict[str, Any] = {"min_frequency": min_frequency, "show_progress": False}
+    if kind == "wordpiece":
+        return _train_wordpiece(backend, list(_checked(texts, name)), vocab_size, settings)
+    if kind == "bpe":
+        settings["initial_alphabet"] = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainer_class(vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), **settings)
     backend.train_from_iterator(_checked(texts, name), trainer=trainer)
+    return backend
+
+
+def _train_wordpiece(backend: Tokenizer, texts: list[str], vocab_size: int, settings: dict[str, Any]) -> Tokenizer:
+    """Two passes: the trainer numbers the pieces ``##x`` in no fixed order, and breaks ties of merges by number.
+
+    The first pass finds the single characters; given back in order, they make the second one repeatable.
+    """
+    settings["limit_alphabet"] = max((vocab_size - len(SPECIAL_TOKENS)) // 2, 1)  # each can occur as x and as ##x
+
+    def train(first: list[str], size: int) -> dict[str, int]:
+        trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=first, **settings)
+        trained = Tokenizer(models.WordPiece(unk_token=UNK))
+        trained.normalizer, trained.pre_tokenizer = backend.normalizer, backend.pre_tokenizer
+        trained.train_from_iterator(texts, trainer=trainer)
+        return trained.get_vocab(with_added_tokens=False)
+
+    specials = list(SPECIAL_TOKENS)
+    characters = sorted(set(train(specials, 1)) - set(specials))
+    vocab = train(specials + characters, vocab_size)
+    backend.model = models.WordPiece(vocab, unk_token=UNK)
+    backend.add_special_tokens(specials)
     return backend
 
 

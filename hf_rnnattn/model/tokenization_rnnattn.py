@@ -70,6 +70,7 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
             target_tokenizer_object = read_backend(target_tokenizer_file)
         if tokenizer_object is None:
             raise ValueError("RnnAttnTokenizer needs tokenizer_file or tokenizer_object")
+        check_ids(tokenizer_object.get_vocab().items())
         self._target_tokenizer: Tokenizer | None = None
         self._source_tokenizer: Tokenizer | None = None  # set while the target side is switched on
         super().__init__(  # type: ignore[no-untyped-call]
@@ -80,15 +81,15 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
             pad_token=pad_token,
             **kwargs,
         )
-        check_ids(self._tokenizer.get_vocab().items())
         if tokenizer_object.post_processor is None:
             end_with(self._tokenizer, str(eos_token))
         if target_tokenizer_object is not None:
-            self._target_tokenizer = self._prepare_target(copy.deepcopy(target_tokenizer_object))
+            self._target_tokenizer = self._prepare_target(target_tokenizer_object)
 
     def _prepare_target(self, target: Tokenizer) -> Tokenizer:
         """Checks the target side against the source side, and marks its special tokens as such."""
         check_ids(target.get_vocab().items())
+        target = copy.deepcopy(target)
         target_pad = target.token_to_id(str(self.pad_token))
         if target_pad != self.pad_token_id:
             raise ValueError(
@@ -180,7 +181,7 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
         return self._tokenizer if self._source_tokenizer is None else self._source_tokenizer
 
     @property
-    def has_targetvocabulary(self) -> bool:
+    def has_target_vocabulary(self) -> bool:
         """True if the target side has a vocabulary of its own."""
         return self._target_tokenizer is not None
 
