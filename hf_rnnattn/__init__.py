@@ -8,8 +8,7 @@ and safetensors only.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what the lazy names below are, for editors and type checkers
     from .alignment import Alignment, align
     from .model.configuration_rnnattn import RnnAttnConfig
     from .model.modeling_rnnattn import (
@@ -37,7 +36,21 @@ _LAZY = {
     "align": ".alignment",
 }
 
-__all__ = ["__version__", "enable_remote_code", "register", *sorted(_LAZY)]
+__all__ = [
+    "Alignment",
+    "RnnAttnConfig",
+    "RnnAttnDecoder",
+    "RnnAttnEncoder",
+    "RnnAttnForConditionalGeneration",
+    "RnnAttnModel",
+    "RnnAttnPreTrainedModel",
+    "RnnAttnTokenizer",
+    "Text2TextGenerationPipeline",
+    "__version__",
+    "align",
+    "enable_remote_code",
+    "register",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -69,8 +82,8 @@ def register() -> None:
 def enable_remote_code() -> None:
     """From now on ``save_pretrained`` and ``push_to_hub`` put the model's code beside its weights.
 
-    Such a checkpoint loads with ``trust_remote_code=True`` where this package is not installed. It is opt-in, because it
-    holds for the whole process and because whoever loads the checkpoint must trust its code.
+    Such a checkpoint loads with ``trust_remote_code=True`` where this package is not installed. It is opt-in, because
+    it holds for the whole process and because whoever loads the checkpoint must trust its code.
     """
     from .model.configuration_rnnattn import RnnAttnConfig
     from .model.modeling_rnnattn import RnnAttnForConditionalGeneration, RnnAttnModel
@@ -82,4 +95,4 @@ def enable_remote_code() -> None:
     RnnAttnTokenizer.register_for_auto_class("AutoTokenizer")
 
 
-# register()
+register()

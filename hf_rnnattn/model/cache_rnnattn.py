@@ -15,7 +15,7 @@ from transformers.cache_utils import DynamicLayer, StaticLayer
 from .notation import State
 
 
-class RnnAttnCacheLayer(DynamicLayer):  # type: ignore[misc]
+class RnnAttnCacheLayer(DynamicLayer):
     """Keys and values that grow, and states that do not.
 
     states: name -> (B, ...), the state after the last token; empty before the first.
@@ -24,6 +24,8 @@ class RnnAttnCacheLayer(DynamicLayer):  # type: ignore[misc]
     """
 
     _layer_type: ClassVar[str] = "rnnattn"
+    keys: Any  # (B, H, T, d) or None, and so are the values
+    values: Any
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -118,7 +120,7 @@ class RnnAttnCacheLayer(DynamicLayer):  # type: ignore[misc]
         self.states, self._past, self._tokens = {}, {}, 0
 
 
-class RnnAttnStaticCacheLayer(StaticLayer):  # type: ignore[misc]
+class RnnAttnStaticCacheLayer(StaticLayer):
     """The same with fixed addresses, for compiled decoding: tensors are allocated at the first token, then written to.
 
     The past cannot be recorded: use the dynamic kind for decoding that rolls back.
@@ -127,6 +129,9 @@ class RnnAttnStaticCacheLayer(StaticLayer):  # type: ignore[misc]
     _layer_type: ClassVar[str] = "rnnattn"
     is_croppable = False
     record_past = False
+    keys: Any  # (B, H, max_cache_len, d) or None, and so are the values
+    values: Any
+    cumulative_length: Tensor
 
     def __init__(self, max_cache_len: int, **kwargs: Any) -> None:
         super().__init__(max_cache_len, **kwargs)

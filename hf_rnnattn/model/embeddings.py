@@ -29,11 +29,11 @@ class SinusoidalPositions(nn.Module):
 
     def __init__(self, embedding_size: int) -> None:
         super().__init__()
-        self.half = embedding_size // 2
+        self.width = embedding_size // 2
         self.register_buffer("frequencies", self._frequencies(), persistent=False)
 
     def _frequencies(self) -> Tensor:
-        exponents = torch.arange(self.half, dtype=torch.float32) / max(self.half - 1, 1)
+        exponents = torch.arange(self.width, dtype=torch.float32) / max(self.width - 1, 1)
         return torch.exp(-math.log(10000.0) * exponents)  # (h,)
 
     def init_weights(self) -> None:
@@ -125,4 +125,5 @@ class RnnAttnEmbeddings(nn.Module):
             return x
         if token_type_ids is None:
             token_type_ids = torch.zeros(1, 1, dtype=torch.long, device=x.device)
-        return x + self.token_type_embeddings(token_type_ids)
+        segments: Tensor = self.token_type_embeddings(token_type_ids)
+        return x + segments

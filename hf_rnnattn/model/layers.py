@@ -69,8 +69,12 @@ def _feed_forward(config: Any, size: int, inner_size: int) -> FeedForward | None
     )
 
 
-class RnnAttnEncoderLayer(GradientCheckpointingLayer):  # type: ignore[misc]
+class RnnAttnEncoderLayer(GradientCheckpointingLayer):
     """One layer of the encoder: its mixers, then a feed-forward network."""
+
+    mixers: Any  # a ModuleList, and so is mixer_connections: one connection a mixer
+    mixer_connections: Any
+    feed_forward_connection: Any
 
     def __init__(self, config: Any, layer_idx: int) -> None:
         super().__init__()
@@ -110,7 +114,7 @@ class RnnAttnEncoderLayer(GradientCheckpointingLayer):  # type: ignore[misc]
         self, hidden_states: Tensor, mask: Tensor | None, attention_mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
         """(B, T, D_in) -> (B, T, D); ``mask`` (B, T) is for recurrences, ``attention_mask`` for self-attention."""
-        x = hidden_states
+        x: Tensor = hidden_states
         for mixer, connection in zip(self.mixers, self.mixer_connections, strict=True):
             read = connection.enter(x)
             attends = mixer.kind == "attention"
@@ -122,11 +126,18 @@ class RnnAttnEncoderLayer(GradientCheckpointingLayer):  # type: ignore[misc]
         return x
 
 
-class RnnAttnDecoderLayer(GradientCheckpointingLayer):  # type: ignore[misc]
+class RnnAttnDecoderLayer(GradientCheckpointingLayer):
     """One layer of the decoder: its mixers, attention to the encoder, then a feed-forward network.
 
     No attention to the encoder is added where a mixer reads the encoder inside its recurrence.
     """
+
+    mixers: Any  # a ModuleList, and so are mixer_connections and initial_states: one of each a mixer
+    mixer_connections: Any
+    initial_states: Any
+    cross_attention: Any
+    cross_attention_connection: Any
+    feed_forward_connection: Any
 
     def __init__(self, config: Any, layer_idx: int) -> None:
         super().__init__()
@@ -212,7 +223,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):  # type: ignore[misc]
             past_key_values: an ``EncoderDecoderCache`` whose layers hold states, or None.
         """
         cache = None if past_key_values is None else past_key_values.self_attention_cache.layers[self.layer_idx]
-        x = hidden_states
+        x: Tensor = hidden_states
         memory = self._prepare_memory(encoder_hidden_states, past_key_values)
         for i, connection in enumerate(self.mixer_connections):
             y = self._mix(i, connection.enter(x), memory, summary, masks, cache, **kwargs)

@@ -51,7 +51,7 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _supports_context_parallel = False  # a recurrent state is not exchanged between ranks
 
-    def __init__(self, config: RnnAttnConfig, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         check_config(config)  # again: what from_pretrained overrides is not validated by transformers
         super().__init__(config, *args, **kwargs)
 
@@ -65,9 +65,10 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
         """Target -> source of the weights that are one. transformers asks one flag for all of them, we have two."""
         if all_submodels:
-            return super().get_expanded_tied_weights_keys(all_submodels=True)
-        tied = self._tied_weights_keys or {}
-        return {target: source for target, source in tied.items() if self._is_tied(target)}
+            tied: dict[str, str] = super().get_expanded_tied_weights_keys(all_submodels=True)
+            return tied
+        own = self._tied_weights_keys or {}
+        return {target: source for target, source in own.items() if self._is_tied(target)}
 
     def _is_tied(self, target: str) -> bool:
         output = target == "lm_head.weight"
@@ -80,7 +81,7 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
         return {"input_ids": ids, "decoder_input_ids": ids}
 
 
-def _embeddings(config: RnnAttnConfig, side: str) -> RnnAttnEmbeddings:
+def _embeddings(config: Any, side: str) -> RnnAttnEmbeddings:
     return RnnAttnEmbeddings(
         vocab_size=config.encoder_vocab_size if side == "encoder" else config.vocab_size,
         embedding_size=config.embedding_size,
@@ -95,7 +96,7 @@ def _embeddings(config: RnnAttnConfig, side: str) -> RnnAttnEmbeddings:
     )
 
 
-def _final_norm(config: RnnAttnConfig, size: int) -> nn.Module:
+def _final_norm(config: Any, size: int) -> nn.Module:
     """With norms before the sublayers, nothing has normalised the stream at the end of the stack."""
     return (
         build_norm(config.norm_type, size, config.layer_norm_eps) if config.norm_position == "pre" else nn.Identity()
@@ -122,7 +123,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         "attentions": OutputRecorder(FullAttentionMixer, index=1),
     }
 
-    def __init__(self, config: RnnAttnConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.embeddings = _embeddings(config, "encoder")
         self.layers = nn.ModuleList([RnnAttnEncoderLayer(config, i) for i in range(config.encoder_layers)])
@@ -131,10 +132,10 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         self.gradient_checkpointing = False
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         return self.embeddings.word_embeddings
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.embeddings.word_embeddings = value
 
     @merge_with_config_defaults
@@ -144,7 +145,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.LongTensor | None = None,
-        position_ids: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutput:
@@ -168,9 +169,9 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         if position_ids is None:
             position_ids = positions_of(mask, 0, length, inputs.device)
         hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, mask)
-        attention_mask = create_bidirectional_mask(self.config, hidden_states, mask) if self.attends else None
+        prepared = create_bidirectional_mask(self.config, hidden_states, mask) if self.attends else None
         for layer in self.layers:
-            hidden_states = layer(hidden_states, mask, attention_mask, **kwargs)
+            hidden_states = layer(hidden_states, mask, prepared, **kwargs)
         return BaseModelOutput(last_hidden_state=self.norm(hidden_states))
 
 
@@ -190,7 +191,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         ],
     }
 
-    def __init__(self, config: RnnAttnConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.embeddings = _embeddings(config, "decoder")
         self.layers = nn.ModuleList([RnnAttnDecoderLayer(config, i) for i in range(config.decoder_layers)])
@@ -202,10 +203,10 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         self.gradient_checkpointing = False
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         return self.embeddings.word_embeddings
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.embeddings.word_embeddings = value
 
     def _last_state(self, memory: Tensor, mask: Tensor | None) -> Tensor:
@@ -226,7 +227,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         encoder_attention_mask: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
         token_type_ids: torch.LongTensor | None = None,
-        position_ids: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -305,7 +306,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
 MASKS_FOR_GENERATE = ("recurrent", "full_attention", "positions")
 
 
-def _new_cache(config: RnnAttnConfig) -> EncoderDecoderCache:
+def _new_cache(config: Any) -> EncoderDecoderCache:
     view = config.get_text_config(decoder=True)
     return EncoderDecoderCache(DynamicCache(config=view), DynamicCache(config=view))
 
@@ -327,17 +328,17 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
 
     _tied_weights_keys = {"encoder.embeddings.word_embeddings.weight": "decoder.embeddings.word_embeddings.weight"}
 
-    def __init__(self, config: RnnAttnConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.encoder = RnnAttnEncoder(config)
         self.decoder = RnnAttnDecoder(config)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         """The table that turns ``input_ids`` into vectors: the encoder's, which may also be the decoder's."""
         return self.encoder.get_input_embeddings()
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.encoder.set_input_embeddings(value)
         if self.config.share_encoder_decoder_embeddings:
             self.decoder.set_input_embeddings(value)
@@ -347,12 +348,12 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | dict[str, torch.Tensor | None] | None = None,
         token_type_ids: torch.LongTensor | None = None,
         decoder_token_type_ids: torch.LongTensor | None = None,
-        decoder_position_ids: torch.LongTensor | None = None,
-        encoder_outputs: BaseModelOutput | tuple[torch.Tensor, ...] | None = None,
+        decoder_position_ids: torch.Tensor | None = None,
+        encoder_outputs: Any = None,
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
@@ -399,7 +400,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embeddings.word_embeddings.weight"}
 
-    def __init__(self, config: RnnAttnConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.model = RnnAttnModel(config)
         # The token table has the width of embeddings: where the decoder's differs, a tied output needs a projection.
@@ -415,27 +416,27 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
     def get_decoder(self, *args: Any, **kwargs: Any) -> RnnAttnDecoder:
         return self.model.decoder
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         return self.model.get_input_embeddings()
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.model.set_input_embeddings(value)
 
-    def get_output_embeddings(self) -> nn.Module:
+    def get_output_embeddings(self) -> nn.Linear:
         return self.lm_head
 
-    def set_output_embeddings(self, value: nn.Module) -> None:
+    def set_output_embeddings(self, value: nn.Linear) -> None:
         self.lm_head = value
 
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
-    ) -> nn.Module:
+    ) -> nn.Embedding:
         """Resizes the output vocabulary (``vocab_size``), and with it the source vocabulary where the two are one.
 
         Where they are separate, ``resize_encoder_token_embeddings`` resizes the source vocabulary.
         """
         if self.config.share_encoder_decoder_embeddings:
-            table = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+            table: nn.Embedding = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
             self.config.encoder_vocab_size = self.config.vocab_size
             return table
         decoder = self.model.decoder
@@ -450,7 +451,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
 
     def resize_encoder_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
-    ) -> nn.Module:
+    ) -> nn.Embedding:
         """Resizes the source vocabulary (``encoder_vocab_size``).
 
         Raises:
@@ -459,7 +460,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         if self.config.share_encoder_decoder_embeddings:
             raise ValueError("share_encoder_decoder_embeddings is True: resize_token_embeddings resizes both sides")
         encoder = self.model.encoder
-        table = self._get_resized_embeddings(
+        table: nn.Embedding = self._get_resized_embeddings(
             encoder.get_input_embeddings(), new_num_tokens, pad_to_multiple_of, mean_resizing
         )
         encoder.set_input_embeddings(table)
@@ -471,12 +472,12 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | dict[str, torch.Tensor | None] | None = None,
         token_type_ids: torch.LongTensor | None = None,
         decoder_token_type_ids: torch.LongTensor | None = None,
-        decoder_position_ids: torch.LongTensor | None = None,
-        encoder_outputs: BaseModelOutput | tuple[torch.Tensor, ...] | None = None,
+        decoder_position_ids: torch.Tensor | None = None,
+        encoder_outputs: Any = None,
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
@@ -563,7 +564,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
 
     @staticmethod
     def create_masks_for_generate(
-        config: RnnAttnConfig,
+        config: Any,
         inputs_embeds: torch.Tensor,
         attention_mask: torch.Tensor | None,
         past_key_values: Cache,
