@@ -1,6 +1,5 @@
 """The model of a training run: a trained one to go on with, or a new one that fits the tokenizer."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from transformers import (
@@ -47,19 +46,29 @@ def new_config(arguments: ModelArguments, tokenizer: PreTrainedTokenizerBase) ->
     Raises:
         ValueError: a field does not exist, a value is not valid, or the family is not known.
     """
-    fields = vocabulary_fields(tokenizer)
+    given: dict[str, Any] = {}
     if arguments.model_config:
-        fields.update(read_mapping(arguments.model_config))
+        given.update(read_mapping(arguments.model_config))
     if arguments.config_overrides:
-        fields.update(parse_overrides(arguments.config_overrides))
+        given.update(parse_overrides(arguments.config_overrides))
     if arguments.config_name:
         base = AutoConfig.from_pretrained(
             arguments.config_name, trust_remote_code=arguments.trust_remote_code, revision=arguments.model_revision
         )
-        config_class, fields = type(base), {**_given_fields(base), **fields}
+        config_class, inherited = type(base), _given_fields(base)
     else:
-        config_class = type(_default_config(arguments.model_type))
-    return config_class(**_known_fields(config_class, fields))
+        config_class, inherited = type(_default_config(arguments.model_type)), {}
+    default = config_class()
+    unknown = sorted(name for name in given if not hasattr(default, name))
+    if unknown:
+        raise ValueError(f"{config_class.__name__} has no field {', '.join(unknown)}")
+    # families differ in the vocabulary fields that they have
+    vocabulary = vocabulary_fields(tokenizer)
+    known = {name: value for name, value in vocabulary.items() if hasattr(default, name)}
+    config = config_class(**{**inherited, **known, **given})
+    if getattr(config, "decoder_start_token_id", None) is None:  # T5 has no such field, but its model asks for it
+        config.decoder_start_token_id = vocabulary["decoder_start_token_id"]
+    return config
 
 
 def vocabulary_fields(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
@@ -91,16 +100,6 @@ def _default_config(model_type: str) -> PreTrainedConfig:
 
 def _given_fields(config: PreTrainedConfig) -> dict[str, Any]:
     return {name: value for name, value in config.to_dict().items() if name not in ("model_type", "architectures")}
-
-
-def _known_fields(config_class: type[PreTrainedConfig], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Refuse misspelt fields, and leave out those of the tokenizer that the family does not have."""
-    default = config_class()
-    optional = {"encoder_vocab_size", "decoder_start_token_id", "transformers_version"}
-    unknown = sorted(name for name in fields if not hasattr(default, name) and name not in optional)
-    if unknown:
-        raise ValueError(f"{config_class.__name__} has no field {', '.join(unknown)}")
-    return {name: value for name, value in fields.items() if hasattr(default, name)}
 
 
 def _check_vocabularies(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
