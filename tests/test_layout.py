@@ -12,7 +12,7 @@ from sources import ISLAND, PACKAGE, PROJECT, files, imported_files, name_of, tr
 # The longest pattern that fits decides.
 RANKS = (
     ("model/__init__.py", "model/notation.py"),
-    ("model/mixer_base.py", "model/attention*.py", "model/scan*.py", "model/norms.py"),
+    ("model/mixer_base.py", "model/attention*.py", "model/scan*.py", "model/fused_kernel.py", "model/norms.py"),
     ("model/mixer_*.py",),
     ("model/mixers.py",),
     ("model/cache_*.py", "model/embeddings.py", "model/config*.py", "model/*.py"),
@@ -83,8 +83,10 @@ def test_the_library_uses_no_recurrent_modules_of_torch(path):
 
 @each()
 def test_nothing_can_run_code_hidden_in_data(path):
+    """Tests may import pickle: some write files that must be refused, or send objects to another process."""
     for node in ast.walk(tree_of(path)):
-        assert not {name.split(".")[0] for name in imported_names(node)} & UNSAFE_MODULES
+        imported = {name.split(".")[0] for name in imported_names(node)}
+        assert not imported & UNSAFE_MODULES or path.is_relative_to(PROJECT / "tests")
         if isinstance(node, ast.Call):
             where = f"{name_of(path)}:{node.lineno}"
             assert dotted(node.func) not in UNSAFE_CALLS, where
