@@ -141,7 +141,7 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
         # what the last call padded and truncated to is no property of the tokenizer
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        names = super()._save_pretrained(save_directory, file_names, legacy_format, filename_prefix)
+        names: tuple[str, ...] = super()._save_pretrained(save_directory, file_names, legacy_format, filename_prefix)
         path = os.path.join(
             str(save_directory), f"{filename_prefix}-{TARGET_FILE}" if filename_prefix else TARGET_FILE
         )
