@@ -6,30 +6,38 @@ import torch
 from torch import Tensor, nn
 
 
-def may_fuse(input_to_gates: nn.Linear, state_to_gates: nn.Linear, state: Tensor) -> bool:
-    """Whether reading the weights of both layers equals calling them, in the dtype of ``state``.
+def fusible_weights(input_to_gates: nn.Linear, state_to_gates: nn.Linear, state: Tensor) -> list[Tensor] | None:
+    """The weights and biases in the order that torch's kernels take, if reading them equals calling the layers.
 
-    False for layers that were wrapped, replaced or hooked (adapters, quantisation, pruning), for half precision,
-    and in compiled or exported graphs.
+    None for layers that were wrapped, replaced or hooked (adapters, quantisation, pruning), for weights in another
+    dtype than ``state``, and in compiled or exported graphs.
     """
-    return (
-        _is_plain(input_to_gates)
-        and _is_plain(state_to_gates)
-        and input_to_gates.weight.dtype == state_to_gates.weight.dtype == state.dtype
-        and not torch.compiler.is_compiling()
-    )
+    if not (_is_plain(input_to_gates) and _is_plain(state_to_gates)) or torch.compiler.is_compiling():
+        return None
+    # The dicts behind the attributes: nn.Module's own look-up would cost more than the rest of this function.
+    first, second = input_to_gates._parameters, state_to_gates._parameters
+    weights = [first["weight"], second["weight"], first["bias"], second["bias"]]
+    return weights if weights[0].dtype == weights[1].dtype == state.dtype else None  # type: ignore[union-attr, return-value]
+
+
+def one_step_may_fuse(x: Tensor, mask: Tensor | None, state: Tensor) -> bool:
+    """Whether torch's kernel for one step sees what it needs: no mask, one dtype throughout, no autocasting."""
+    return mask is None and x.dtype == state.dtype and not _autocasts(x.device)
 
 
 def _is_plain(layer: nn.Module) -> bool:
     hooks = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
-    return type(layer) is nn.Linear and layer.bias is not None and not hooks
+    return type(layer) is nn.Linear and not hooks
+
+
+def _autocasts(device: torch.device) -> bool:
+    kind = device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Turns autocasting off, under which torch's kernels would carry the state in half precision."""
-    if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
+    return torch.autocast(device.type, enabled=False) if _autocasts(device) else nullcontext()
 
 
 def gather_front(x: Tensor, mask: Tensor) -> Tensor:

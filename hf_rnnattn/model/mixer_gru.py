@@ -30,7 +30,10 @@ class GRUMixer(SteppingMixer):
     def step(self, entering: Tensor, recurrent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         return (gru_step(entering, recurrent, state[0]),)
 
-    def kernel(self, x: Tensor, weights: list[Tensor], *state: Tensor) -> tuple[Tensor, ...]:
+    def step_kernel(self, x: Tensor, weights: list[Tensor], *state: Tensor) -> tuple[Tensor, ...]:
+        return (torch.gru_cell(x, state[0], *weights),)
+
+    def sequence_kernel(self, x: Tensor, weights: list[Tensor], *state: Tensor) -> tuple[Tensor, ...]:
         return torch.gru(x, state[0], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
 
 

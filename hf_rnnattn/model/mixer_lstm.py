@@ -44,5 +44,8 @@ class LSTMMixer(SteppingMixer):
         c = torch.addcmul(f.sigmoid_() * state[1], i.sigmoid_(), g.tanh_())
         return o.sigmoid_() * c.tanh(), c
 
-    def kernel(self, x: Tensor, weights: list[Tensor], *state: Tensor) -> tuple[Tensor, ...]:
+    def step_kernel(self, x: Tensor, weights: list[Tensor], *state: Tensor) -> tuple[Tensor, ...]:
+        return torch.lstm_cell(x, state, *weights)
+
+    def sequence_kernel(self, x: Tensor, weights: list[Tensor], *state: Tensor) -> tuple[Tensor, ...]:
         return torch.lstm(x, state, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)

@@ -28,5 +28,8 @@ class ElmanMixer(SteppingMixer):
     def step(self, entering: Tensor, recurrent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         return (torch.tanh(entering + recurrent),)
 
-    def kernel(self, x: Tensor, weights: list[Tensor], *state: Tensor) -> tuple[Tensor, ...]:
+    def step_kernel(self, x: Tensor, weights: list[Tensor], *state: Tensor) -> tuple[Tensor, ...]:
+        return (torch.rnn_tanh_cell(x, state[0], *weights),)
+
+    def sequence_kernel(self, x: Tensor, weights: list[Tensor], *state: Tensor) -> tuple[Tensor, ...]:
         return torch.rnn_tanh(x, state[0], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)

@@ -7,16 +7,17 @@ import torch
 import transformers.initialization as init
 from torch import Tensor, nn
 
-from .fused_kernel import full_precision, gather_front, may_fuse, spread_back
+from .fused_kernel import full_precision, fusible_weights, gather_front, one_step_may_fuse, spread_back
 from .mixer_base import MixerOutput, RecurrentMixer, carry
 from .notation import State
 
 
 class SteppingMixer(RecurrentMixer):
-    """A cell h_t, ... = step(W x_t + b, U h_{t-1} + u, ...); a subclass gives ``step`` and the fused ``kernel``.
+    """A cell h_t, ... = step(W x_t + b, U h_{t-1} + u, ...).
 
-    The input projection is one product over all steps. One step is plain arithmetic; over many steps torch's fused
-    kernel runs instead where it computes the same.
+    The input projection is one product over all steps, the rest plain arithmetic, step by step. Where torch has a
+    kernel that computes the same from the same weights, that runs instead: ``sequence_kernel`` over many steps,
+    ``step_kernel`` for one.
 
     Both biases are kept, as torch.nn keeps them, so that weights move between the two unchanged.
     """
@@ -39,73 +40,62 @@ class SteppingMixer(RecurrentMixer):
         """The state after one step, h first: ``entering`` and ``recurrent`` (B, G D), each of ``state`` (B, D)."""
 
     @abstractmethod
-    def kernel(self, x: Tensor, weights: list[Tensor], *state: Tensor) -> tuple[Tensor, ...]:
-        """torch's fused kernel: x (B, T, D_in), each of ``state`` (1, B, D) -> h (B, T, D) and the final state."""
+    def step_kernel(self, x: Tensor, weights: list[Tensor], *state: Tensor) -> tuple[Tensor, ...]:
+        """torch's kernel for one step: x (B, D_in), each of ``state`` (B, D) -> the state, h first."""
+
+    @abstractmethod
+    def sequence_kernel(self, x: Tensor, weights: list[Tensor], *state: Tensor) -> tuple[Tensor, ...]:
+        """torch's kernel for many steps: x (B, T, D_in), each of ``state`` (1, B, D) -> h (B, T, D), final state."""
 
     def run(
         self, x: Tensor, mask: Tensor | None, state: State, memory: Any, return_steps: bool, return_state: bool
     ) -> MixerOutput:
         start = tuple([state[name] for name in self.state_names])
-        wants_more = return_steps or (mask is not None and return_state and not self.output_determines_state)
-        if x.shape[1] > 1 and not wants_more and may_fuse(self.input_to_gates, self.state_to_gates, start[0]):
-            return self._run_fused(x, mask, start, return_state)
-        return self._run_loop(x, mask, start, return_steps, return_state)
-
-    def _run_loop(
-        self, x: Tensor, mask: Tensor | None, start: tuple[Tensor, ...], return_steps: bool, return_state: bool
-    ) -> MixerOutput:
-        entering = self.input_to_gates(x)  # (B, T, G D)
-        if entering.dtype != start[0].dtype:
-            entering = entering.to(start[0].dtype)
-        if x.shape[1] == 1 and mask is None:
-            new = self.step(entering.squeeze(1), self._recurrent(start[0], x.dtype), *start)
-            trail = [new]
+        weights = None
+        if not return_steps and (mask is None or self.output_determines_state or not return_state):
+            weights = fusible_weights(self.input_to_gates, self.state_to_gates, start[0])
+        if weights is None or (x.shape[1] == 1 and not one_step_may_fuse(x, mask, start[0])):
+            trail = self._loop(x, mask, start)
+            hidden = torch.stack([h for h, *_ in trail], dim=1)  # (B, T, D)
+        elif x.shape[1] == 1:
+            trail = [self.step_kernel(x.squeeze(1), weights, *start)]
+            hidden = trail[0][0].unsqueeze(1)
         else:
-            trail = self._walk(entering, mask, start, x.dtype)
-        names = self.state_names
-        outputs = torch.stack([at_step[0] for at_step in trail], dim=1) if len(trail) > 1 else trail[0][0].unsqueeze(1)
+            hidden, final = self._run_sequence(x, mask, weights, start)
+            trail = [final]
         steps = None
         if return_steps:
-            steps = {name: torch.stack([at_step[i] for at_step in trail], dim=1) for i, name in enumerate(names)}
-        final = dict(zip(names, trail[-1], strict=True)) if return_state else {}
-        return MixerOutput(outputs if outputs.dtype == x.dtype else outputs.to(x.dtype), final, steps)
+            columns = zip(*trail, strict=True)
+            steps = {name: torch.stack(column, dim=1) for name, column in zip(self.state_names, columns, strict=True)}
+        final_state = dict(zip(self.state_names, trail[-1], strict=True)) if return_state else {}
+        return MixerOutput(hidden if hidden.dtype == x.dtype else hidden.to(x.dtype), final_state, steps)
 
-    def _walk(
-        self, entering: Tensor, mask: Tensor | None, state: tuple[Tensor, ...], dtype: torch.dtype
-    ) -> list[tuple[Tensor, ...]]:
-        """The state after each step of ``entering`` (B, T, G D)."""
-        masks = [None] * entering.shape[1] if mask is None else mask.unbind(1)
+    def _loop(self, x: Tensor, mask: Tensor | None, state: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+        """The state after each step, through the linear layers as modules."""
+        wide = state[0].dtype
+        entering = self.input_to_gates(x).to(wide)  # (B, T, G D)
+        masks = [None] * x.shape[1] if mask is None else mask.unbind(1)
         trail = []
         for real, gates in zip(masks, entering.unbind(1), strict=True):
-            new = self.step(gates, self._recurrent(state[0], dtype), *state)
+            recurrent = self.state_to_gates(state[0].to(x.dtype)).to(wide)  # (B, G D)
+            new = self.step(gates, recurrent, *state)
             state = tuple([carry(real, after, before) for after, before in zip(new, state, strict=True)])
             trail.append(state)
         return trail
 
-    def _recurrent(self, h: Tensor, dtype: torch.dtype) -> Tensor:
-        product: Tensor = self.state_to_gates(h if h.dtype == dtype else h.to(dtype))  # (B, G D)
-        return product if product.dtype == h.dtype else product.to(h.dtype)
-
-    def _run_fused(self, x: Tensor, mask: Tensor | None, start: tuple[Tensor, ...], return_state: bool) -> MixerOutput:
+    def _run_sequence(
+        self, x: Tensor, mask: Tensor | None, weights: list[Tensor], start: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Masked steps are moved behind the real ones, where they cannot touch them, and overwritten afterwards."""
-        weights = [
-            self.input_to_gates.weight,
-            self.state_to_gates.weight,
-            self.input_to_gates.bias,
-            self.state_to_gates.bias,
-        ]
+        rows = [tensor.unsqueeze(0) for tensor in start]  # (1, B, D) each
         with full_precision(x.device):
-            sequence = x if x.dtype == start[0].dtype else x.to(start[0].dtype)
-            if mask is not None:
-                sequence = gather_front(sequence, mask)
-            hidden, *state = self.kernel(sequence, weights, *[tensor.unsqueeze(0) for tensor in start])
+            sequence = (x if mask is None else gather_front(x, mask)).to(start[0].dtype)
+            hidden, *final = self.sequence_kernel(sequence, weights, *rows)
         if mask is None:
-            final = [tensor.squeeze(0) for tensor in state]
-        else:
-            hidden = spread_back(hidden, mask, start[0])
-            final = [hidden[:, -1]]
-        named = dict(zip(self.state_names, final, strict=True)) if return_state else {}
-        return MixerOutput(hidden if hidden.dtype == x.dtype else hidden.to(x.dtype), named)
+            return hidden, tuple([tensor.squeeze(0) for tensor in final])
+        hidden = spread_back(hidden, mask, start[0])
+        # Where c is a state too, nobody asked for it here.
+        return hidden, tuple([hidden[:, -1]] * len(start))
 
 
 def init_gates(linear: nn.Linear, gates: int, fill: Any) -> None:
