@@ -88,6 +88,9 @@ def _check_choices(fields: dict[str, Any]) -> None:
 
 
 def _check_layers(fields: dict[str, Any]) -> None:
+    for name in ("encoder_mixers", "decoder_mixers", "encoder_directions"):
+        if not isinstance(fields[name], list):  # a single string stands for every layer only where a config is built
+            raise ValueError(f"{name} must be a list with one entry a layer, got {fields[name]!r}")
     for side in ("encoder", "decoder"):
         for entry in fields[f"{side}_mixers"]:
             split_mixer(entry)
