@@ -14,10 +14,10 @@ import sys
 
 import pytest
 import torch
-from sources import ISLAND, PACKAGE, import_nodes, imported_files, tree_of
 from transformers.dynamic_module_utils import get_imports, get_relative_import_files
 
 from hf_rnnattn.model.mixers import MIXERS
+from sources import ISLAND, PACKAGE, import_nodes, imported_files, tree_of
 
 FILES = sorted(ISLAND.glob("*.py"))
 MODULES = [path.stem for path in FILES]

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
 from sources import ISLAND, PACKAGE, PROJECT, files, imported_files, name_of, tree_of
 
 # From the bottom up. A file imports from lower ranks, and within its own rank where that makes no circle.

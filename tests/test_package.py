@@ -8,9 +8,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from sources import PACKAGE, PROJECT, files
 
 import hf_rnnattn
+from sources import PACKAGE, PROJECT, files
 
 HEAVY = {"datasets", "evaluate", "jiwer", "matplotlib", "rouge_score", "sacrebleu", "tensorboard", "pandas", "pyarrow"}
 

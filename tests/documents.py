@@ -1,0 +1,81 @@
+"""The code blocks of README.md and docs/*.md, and a folder in which they run."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from hf_rnnattn import RnnAttnConfig, RnnAttnForConditionalGeneration
+from hf_rnnattn.tokenizer_training import train_tokenizers
+from sources import PROJECT
+
+DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+BLOCK = re.compile(
+    r"(?:^ *<!-- (?P<mark>[^\n]*?) -->\n)?^(?P<indent> *)```(?P<language>[^\n]*)\n(?P<text>.*?)^ *```$",
+    flags=re.MULTILINE | re.DOTALL,
+)
+PAIRS = [("hello", "HH AH L OW"), ("yellow", "Y EH L OW"), ("low", "L OW"), ("hall", "HH AO L")]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One code block: its document, the line on which its text begins, its language, and the comment before it."""
+
+    document: Path
+    line: int
+    language: str
+    mark: str | None
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.document.name}:{self.line}"
+
+
+def blocks_of(document: Path) -> list[Block]:
+    """The code blocks of a document, in order."""
+    content = document.read_text(encoding="utf-8")
+    blocks = []
+    for match in BLOCK.finditer(content):
+        indent = len(match["indent"])
+        text = "".join(line[indent:] or "\n" for line in match["text"].splitlines(keepends=True))
+        line = content.count("\n", 0, match.start("text")) + 1
+        blocks.append(Block(document, line, match["language"], match["mark"], text))
+    return blocks
+
+
+def as_script(blocks: list[Block]) -> str:
+    """The Python blocks of one document as one program, in which every line keeps its number."""
+    lines: list[str] = []
+    for block in blocks:
+        lines += [""] * (block.line - 1 - len(lines)) + block.text.splitlines()
+    return "\n".join(lines) + "\n"
+
+
+def make_workplace(folder: Path) -> Path:
+    """What the documents speak of: the scripts, some data, and an (untrained) checkpoint of the quickstart's kind."""
+    (folder / "scripts").symlink_to(PROJECT / "scripts")
+    for name in ("train", "validation", "test"):
+        lines = ["word\tphones", *("\t".join(pair) for pair in PAIRS * 4)]
+        (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "words.txt").write_text("".join(f"{word}\n" for word, _ in PAIRS), encoding="utf-8")
+    letters = [*(word for word, _ in PAIRS), "abcdefghijklmnopqrstuvwxyz"]
+    phones = [phones for _, phones in PAIRS]
+    tokenizer = train_tokenizers(letters, phones, source_kind="char", target_kind="whitespace")
+    sizes = {"hidden_size": 16, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+    layers = {"encoder_mixers": ["gru"], "decoder_mixers": ["ssru"]}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    config = RnnAttnConfig(**sizes, **layers, **heads, **tokenizer.config_fields())
+    checkpoint = folder / "output" / "quickstart-g2p"
+    RnnAttnForConditionalGeneration(config).save_pretrained(checkpoint)
+    tokenizer.save_pretrained(checkpoint)
+    return folder
+
+
+def run_in(folder: Path, *command: str) -> str:
+    """Runs a command in a folder, with this Python as ``python``; returns what it printed."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path})
+    assert run.returncode == 0, f"{command} failed:\n{run.stdout}\n{run.stderr}"
+    return run.stdout
