@@ -3,7 +3,7 @@
 import inspect
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -141,7 +141,7 @@ class Text2TextGenerationPipeline(Pipeline):
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # no tokenizer takes lone surrogates
         encoding = self.tokenizer(text, truncation=truncation)
         wanted = {name for name in ("input_ids", "attention_mask", "token_type_ids") if name in encoding}
-        if "token_type_ids" not in _forward_arguments(self.model):
+        if not _reads_segments(self.model):
             wanted.discard("token_type_ids")
         if not encoding["input_ids"]:
             end = self.tokenizer.eos_token_id
@@ -266,10 +266,11 @@ def _by_source(rows: Any, input_ids: Tensor) -> Tensor:
     return tensor.reshape(input_ids.shape[0], -1, *tensor.shape[1:])
 
 
-def _forward_arguments(model: Any) -> Iterable[str]:
-    """Names that the model's forward takes; a wrapper of adapters is looked through."""
+def _reads_segments(model: Any) -> bool:
+    """Whether the model's forward takes ``token_type_ids``; a wrapper of adapters is looked through."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return inspect.signature(inner.forward).parameters
+    taken = "token_type_ids" in inspect.signature(inner.forward).parameters
+    return taken and getattr(model.config, "type_vocab_size", 1) > 0
 
 
 def _check_text(text: Any, name: str) -> None:
