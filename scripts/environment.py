@@ -1,6 +1,6 @@
 """Makes the virtual environment `.venv` of the project, and prints the path of its interpreter.
 
-    python scripts/environment.py EXTRAS [REQUIREMENT ...]
+    python scripts/environment.py EXTRAS
 
 A torch that the starting Python already has (any supported version, with or without a GPU) is used as it is: the new
 environment looks into that Python's packages after its own. Otherwise torch and everything else are installed in the
@@ -24,16 +24,16 @@ PROJECT = Path(__file__).resolve().parent.parent
 OLDEST_TORCH = (2, 11)
 
 
-def main(extras: str, *requirements: str) -> None:
+def main(extras: str) -> None:
     """Prepares the environment and prints its interpreter."""
     folder = PROJECT / ".venv"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not works(python):
         create(folder)
         share_torch(python)
-    stamp = folder / f"installed-{fingerprint(extras, requirements)}"
+    stamp = folder / f"installed-{fingerprint(extras)}"
     if not stamp.exists():
-        install(python, extras, requirements)
+        install(python, extras)
         stamp.touch()
     print(python)
 
@@ -95,14 +95,14 @@ def usable_torch() -> importlib.metadata.Distribution | None:
     return torch if found >= OLDEST_TORCH else None
 
 
-def fingerprint(extras: str, requirements: tuple[str, ...]) -> str:
+def fingerprint(extras: str) -> str:
     """Changes whenever there is something new to install."""
-    parts = [str(PROJECT), sysconfig.get_platform(), extras, *requirements]
+    parts = [str(PROJECT), sysconfig.get_platform(), extras]
     parts += [(PROJECT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "constraints.txt")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def install(python: Path, extras: str, requirements: tuple[str, ...]) -> None:
+def install(python: Path, extras: str) -> None:
     """Installs the project, editable, with its extras.
 
     Raises:
@@ -118,7 +118,7 @@ def install(python: Path, extras: str, requirements: tuple[str, ...]) -> None:
         if not shared:  # by far the largest download, so its progress is shown
             run([*pip, "torch"])
         log(f"installing hf_rnnattn[{extras}]")
-        run([*pip, "-qq", "--editable", f"{PROJECT}[{extras}]", *requirements])
+        run([*pip, "-qq", "--editable", f"{PROJECT}[{extras}]"])
 
 
 def run(command: list[str]) -> None:

@@ -8,5 +8,5 @@
 #   bash scripts/quickstart.sh --help                everything else
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-prepare train,viz cmudict
+prepare train,viz
 exec "$PYTHON" "$PROJECT/scripts/quickstart.py" "$@"
