@@ -43,6 +43,15 @@ def positions_of(mask: Tensor | None, past: int | Tensor, length: int, device: t
     return (mask.long().cumsum(-1) - 1).clamp(min=0)[:, -length:]
 
 
+def continued(values: Tensor, length: int, step: int) -> Tensor:
+    """Positions or segments (B, T) of ``length`` tokens: the last value goes on, ``step`` more at each token."""
+    missing = length - values.shape[1]
+    if missing <= 0:
+        return values
+    rise = step * torch.arange(1, missing + 1, dtype=values.dtype, device=values.device)
+    return torch.cat([values, values[:, -1:] + rise], dim=1)
+
+
 def first_and_last(hidden: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """The vectors (B, C) of the first and the last real token of (B, S, C); zeros for a row without any."""
     if mask is None:

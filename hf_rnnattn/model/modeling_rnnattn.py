@@ -27,7 +27,7 @@ from .cache_rnnattn import RnnAttnCacheLayer  # noqa: F401  importing it enters 
 from .config_checks import check_config
 from .configuration_rnnattn import RnnAttnConfig
 from .embeddings import RnnAttnEmbeddings
-from .inputs import as_bool_mask, check_lengths, first_and_last, mean_over_real, positions_of
+from .inputs import as_bool_mask, check_lengths, continued, first_and_last, mean_over_real, positions_of
 from .layers import Masks, RnnAttnDecoderLayer, RnnAttnEncoderLayer
 from .loss_rnnattn import seq2seq_loss, shift_tokens_right
 from .mixer_attention import AdditiveCrossAttention, FullAttentionMixer, MultiHeadCrossAttention
@@ -343,6 +343,38 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
         if self.config.share_encoder_decoder_embeddings:
             self.decoder.set_input_embeddings(value)
 
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """Resizes the output vocabulary (``vocab_size``), and with it the source vocabulary where the two are one.
+
+        Where they are separate, ``resize_encoder_token_embeddings`` resizes the source vocabulary.
+        """
+        table: nn.Embedding = self._get_resized_embeddings(
+            self.decoder.get_input_embeddings(), new_num_tokens, pad_to_multiple_of, mean_resizing
+        )
+        self.config.vocab_size = table.num_embeddings
+        if self.config.share_encoder_decoder_embeddings:
+            self.set_input_embeddings(table)
+            self.config.encoder_vocab_size = table.num_embeddings
+        return table
+
+    def resize_encoder_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """Resizes the source vocabulary (``encoder_vocab_size``).
+
+        Raises:
+            ValueError: source and target have one vocabulary.
+        """
+        if self.config.share_encoder_decoder_embeddings:
+            raise ValueError("share_encoder_decoder_embeddings is True: resize_token_embeddings resizes both sides")
+        table: nn.Embedding = self._get_resized_embeddings(
+            self.encoder.get_input_embeddings(), new_num_tokens, pad_to_multiple_of, mean_resizing
+        )
+        self.config.encoder_vocab_size = table.num_embeddings
+        return table
+
     @can_return_tuple
     def forward(
         self,
@@ -431,41 +463,19 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
-        """Resizes the output vocabulary (``vocab_size``), and with it the source vocabulary where the two are one.
-
-        Where they are separate, ``resize_encoder_token_embeddings`` resizes the source vocabulary.
-        """
-        if self.config.share_encoder_decoder_embeddings:
-            table: nn.Embedding = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
-            self.config.encoder_vocab_size = self.config.vocab_size
-            return table
-        decoder = self.model.decoder
-        table = self._get_resized_embeddings(
-            decoder.get_input_embeddings(), new_num_tokens, pad_to_multiple_of, mean_resizing
-        )
-        decoder.set_input_embeddings(table)
+        """As ``RnnAttnModel.resize_token_embeddings``, and the output matrix with it."""
+        table = self.model.resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        trained = self.lm_head.weight.requires_grad
         self.lm_head = self._get_resized_lm_head(self.lm_head, table.num_embeddings, mean_resizing=mean_resizing)
-        self.config.vocab_size = table.num_embeddings
+        self.lm_head.requires_grad_(trained)
         self.tie_weights()
         return table
 
     def resize_encoder_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
-        """Resizes the source vocabulary (``encoder_vocab_size``).
-
-        Raises:
-            ValueError: source and target have one vocabulary.
-        """
-        if self.config.share_encoder_decoder_embeddings:
-            raise ValueError("share_encoder_decoder_embeddings is True: resize_token_embeddings resizes both sides")
-        encoder = self.model.encoder
-        table: nn.Embedding = self._get_resized_embeddings(
-            encoder.get_input_embeddings(), new_num_tokens, pad_to_multiple_of, mean_resizing
-        )
-        encoder.set_input_embeddings(table)
-        self.config.encoder_vocab_size = table.num_embeddings
-        return table
+        """As ``RnnAttnModel.resize_encoder_token_embeddings``."""
+        return self.model.resize_encoder_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
 
     @can_return_tuple
     def forward(
@@ -542,24 +552,32 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         next_sequence_length: int | None = None,
         past_key_values: Cache | None = None,
         decoder_token_type_ids: torch.LongTensor | None = None,
+        decoder_position_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
         """What one step of ``generate`` feeds to ``forward``.
 
         Beyond transformers' own: of a target that is already in the cache only the rest is fed (an assistant model is
-        otherwise fed its whole prefix in every round), and the target's last segment goes on.
+        otherwise fed its whole prefix in every round), unless the target's mask says that all of it is new; and the
+        target's positions and its last segment go on, also over the tokens that an assistant proposes.
+
+        Raises:
+            ValueError: more positions than a learned table has.
         """
         past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
-        if next_sequence_length is None and 0 < past < input_ids.shape[1]:
-            next_sequence_length = input_ids.shape[1] - past
+        length, mask = input_ids.shape[1], kwargs.get("decoder_attention_mask")
+        all_new = mask is not None and mask.shape[1] == past + length
+        if next_sequence_length is None and 0 < past < length and not all_new:
+            next_sequence_length = length - past
+        if decoder_position_ids is not None:
+            kwargs["decoder_position_ids"] = continued(decoder_position_ids, length, step=1)
         model_inputs: dict[str, Any] = super().prepare_inputs_for_generation(
             input_ids, next_sequence_length=next_sequence_length, past_key_values=past_key_values, **kwargs
         )
+        fed = model_inputs["decoder_input_ids"].shape[1]
+        self.model.decoder.embeddings.check_length(past + fed, "target")
         if decoder_token_type_ids is not None:
-            missing = input_ids.shape[1] - decoder_token_type_ids.shape[1]
-            last = decoder_token_type_ids[:, -1:].expand(-1, max(missing, 0))
-            segments = torch.cat([decoder_token_type_ids, last], dim=1)
-            model_inputs["decoder_token_type_ids"] = segments[:, -model_inputs["decoder_input_ids"].shape[1] :]
+            model_inputs["decoder_token_type_ids"] = continued(decoder_token_type_ids, length, step=0)[:, -fed:]
         return model_inputs
 
     @staticmethod
