@@ -9,15 +9,16 @@ from torch import Tensor, nn
 def fusible_weights(input_to_gates: nn.Linear, state_to_gates: nn.Linear, state: Tensor) -> list[Tensor] | None:
     """The weights and biases in the order that torch's kernels take, if reading them equals calling the layers.
 
-    None for layers that were wrapped, replaced or hooked (adapters, quantisation, pruning), for weights in another
-    dtype than ``state``, and in compiled or exported graphs.
+    None for layers that were wrapped, replaced or hooked (adapters, quantisation, pruning), that have no bias or
+    another dtype than ``state``, and in compiled or exported graphs.
     """
     if not (_is_plain(input_to_gates) and _is_plain(state_to_gates)) or torch.compiler.is_compiling():
         return None
     # The dicts behind the attributes: nn.Module's own look-up would cost more than the rest of this function.
     first, second = input_to_gates._parameters, state_to_gates._parameters
     weights = [first["weight"], second["weight"], first["bias"], second["bias"]]
-    return weights if weights[0].dtype == weights[1].dtype == state.dtype else None  # type: ignore[union-attr, return-value]
+    found: list[Tensor] = [weight for weight in weights if weight is not None and weight.dtype == state.dtype]
+    return found if len(found) == 4 else None
 
 
 def one_step_may_fuse(x: Tensor, mask: Tensor | None, state: Tensor) -> bool:

@@ -93,11 +93,13 @@ class RecurrentMixer(nn.Module):
             return_state: False if nobody needs the final state: then a fused kernel that cannot give it may be used.
 
         Raises:
-            ValueError: x is not (B, T, D_in), or mask is not (B, T).
+            ValueError: x is not (B, T, D_in) with T of 1 or more, or mask is not (B, T).
             TypeError: mask is not boolean.
         """
         check_sequence(x, size=self.input_size)
         check_mask(mask, batch=x.shape[0], length=x.shape[1])
+        if x.shape[1] == 0:
+            raise ValueError(f"x must have at least one step, got {tuple(x.shape)}")
         start = state or {}
         if len(start) < len(self.state_names):
             start = {**self.zero_state(x.shape[0], dtype=x.dtype, device=x.device), **start}

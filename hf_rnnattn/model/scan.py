@@ -18,7 +18,7 @@ from torch import Tensor
 
 Solver = Callable[[Tensor, Tensor, Tensor, bool], Tensor]
 
-MAX_TRACED_DEPTH = 16  # doublings in a graph whose length is symbolic: right up to 2 ** 16 steps
+MAX_EXPORTED_DOUBLINGS = 16  # in a graph for any length, which then serves fewer than 2 ** 16 steps
 
 
 def linear_scan(a: Tensor, b: Tensor, h0: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -79,17 +79,24 @@ def doubling_states(a: Tensor, b: Tensor, start: Tensor, reverse: bool) -> Tenso
     """
     if reverse:
         return doubling_states(a.flip(1), b.flip(1), start, False).flip(1)
-    length = a.shape[1]
     # The start becomes a step of its own that forgets everything before it (a = 0).
     total = torch.cat([start[:, None], b], dim=1)  # (B, T + 1, D)
     decay = torch.cat([torch.zeros_like(start[:, None]), a], dim=1)
-    symbolic = not isinstance(length, int)  # a traced length: padding by more than it is harmless, so is a fixed depth
-    if symbolic:
-        torch._check(length < 2**MAX_TRACED_DEPTH)  # type: ignore[no-untyped-call]
-    for level in range(MAX_TRACED_DEPTH if symbolic else length.bit_length()):
+    for level in range(_doublings(a.shape[1])):
         total = torch.addcmul(total, decay, _delay(total, 2**level))
         decay = decay * _delay(decay, 2**level)
     return total
+
+
+def _doublings(length: int) -> int:
+    """How often 1 is doubled until it exceeds ``length``."""
+    if not isinstance(length, int):  # exported for any length: more doublings than a length needs are harmless
+        torch._check(length < 2**MAX_EXPORTED_DOUBLINGS)
+        return MAX_EXPORTED_DOUBLINGS
+    doublings = 0
+    while 2**doublings <= length:  # not bit_length(): a compiled graph then serves all lengths up to the next power
+        doublings += 1
+    return doublings
 
 
 def _delay(x: Tensor, steps: int) -> Tensor:

@@ -1,0 +1,119 @@
+"""Recurrent mixers in every precision, over any length, within their bounds, and as they are initialised."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from recurrent_cells import BATCH, HIDDEN, INPUT, LENGTH, RECURRENT, SCANNED, build, holes, memory_of, setting
+
+each_cell = pytest.mark.parametrize("name", RECURRENT)
+masked = pytest.mark.parametrize("masked", [False, True], ids=["all_real", "masked"])
+
+
+@each_cell
+@pytest.mark.parametrize("length", [1, 2, 63, 1024])
+def test_float32_stays_close_to_float64_at_any_length(name, length):
+    if name == "elman":  # may be chaotic with weights this large: at its own initialisation
+        cell = build(name)
+        cell.init_weights()
+    else:
+        cell = build(name)
+    x = torch.randn(2, length, INPUT, dtype=torch.float64) * 3
+    memory, _ = memory_of(cell, 2)
+    with torch.no_grad():
+        want = cell(x, None, None, memory).hidden
+        narrow = None if memory is None else memory._replace(keys=memory.keys.float(), values=memory.values.float())
+        got = cell.float()(x.float(), None, None, narrow).hidden
+    assert got.dtype == torch.float32
+    assert (got - want).abs().max() <= 1e-5 * want.abs().max()
+
+
+@pytest.mark.parametrize("name", SCANNED)
+@pytest.mark.parametrize("bias", [-200.0, 0.0, 200.0], ids=["closed", "half", "open"])
+def test_scanned_cells_are_exact_over_8192_steps_with_saturated_gates(name, bias):
+    cell = build(name)
+    with torch.no_grad():
+        cell.input_to_gates.bias[HIDDEN:] += bias
+    x = torch.randn(1, 8192, INPUT, dtype=torch.float64)
+    with torch.no_grad():
+        want = cell(x).hidden
+    cell.float()
+    got = cell(x.float()).hidden
+    scale = max(float(want.abs().max()), 1e-30)
+    assert (got - want).abs().max() <= 1e-5 * scale
+    grads = torch.autograd.grad(got.sum(), list(cell.parameters()))
+    assert all(grad.isfinite().all() for grad in grads)
+
+
+@each_cell
+def test_outputs_are_bounded(name):
+    """tanh and gates keep |h| at most 1; a gated mean stays between what it averages."""
+    cell, x, _, state, memory, _ = setting(name)
+    out = cell(10 * x, None, state, memory, return_steps=True)
+    if name in SCANNED:
+        candidates = cell.input_to_gates(10 * x)[..., :HIDDEN]
+        (trail,) = out.steps.values()
+        (start,) = state.values()
+        averaged = torch.cat([start[:, None], candidates], dim=1)
+        slack = 1e-12
+        assert (trail <= averaged.cummax(dim=1).values[:, 1:] + slack).all()
+        assert (trail >= averaged.cummin(dim=1).values[:, 1:] - slack).all()
+    else:
+        assert out.hidden.abs().max() <= 1
+
+
+@each_cell
+@masked
+def test_bfloat16_keeps_its_state_in_float32_and_stays_close(name, masked):
+    cell = build(name, input_size=32, hidden_size=32, dtype=torch.float32)
+    cell.init_weights()
+    x, mask = torch.randn(BATCH, 24, 32), holes(BATCH, 24) if masked else None
+    memory, _ = memory_of(cell, BATCH, torch.float32)
+    want = cell(x, mask, None, memory)
+    cell.bfloat16()
+    if memory is not None:
+        memory = memory._replace(keys=memory.keys.bfloat16(), values=memory.values.bfloat16())
+    got = cell(x.bfloat16(), mask, None, memory, return_steps=True)
+    assert got.hidden.dtype == torch.bfloat16
+    assert all(value.dtype == torch.float32 for value in (*got.state.values(), *got.steps.values()))
+    error = (got.hidden.float() - want.hidden).abs().max() / want.hidden.abs().max()
+    assert error <= 2e-2
+
+
+@each_cell
+@pytest.mark.parametrize("length", [1, LENGTH])
+def test_autocast_keeps_the_state_in_float32_and_stays_close(name, length):
+    cell = build(name, dtype=torch.float32)
+    x = torch.randn(BATCH, length, INPUT)
+    memory, _ = memory_of(cell, BATCH, torch.float32)
+    want = cell(x, None, None, memory)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = cell(x, None, None, memory)
+    assert got.hidden.dtype == torch.float32
+    assert all(value.dtype == torch.float32 for value in got.state.values())
+    assert (got.hidden - want.hidden).abs().max() <= 2e-2
+
+
+@each_cell
+def test_initialisation_is_orthogonal_where_recurrent_and_remembers_a_little(name):
+    cell = build(name, hidden_size=8)
+    cell.init_weights()
+    if hasattr(cell, "state_to_gates"):
+        for block in cell.state_to_gates.weight.split(8):
+            assert_close(block @ block.T, torch.eye(8, dtype=block.dtype), rtol=0.0, atol=1e-5)
+        assert not cell.state_to_gates.bias.any()
+    bias = cell.input_to_gates.bias.unflatten(0, (-1, 8))
+    favoured = {"lstm": (1, 1.0), "ssru": (1, 1.0), "mingru": (1, -1.0)}.get(name)
+    for gate in range(len(bias)):
+        assert (bias[gate] == (favoured[1] if favoured and favoured[0] == gate else 0.0)).all()
+
+
+@each_cell
+def test_initialisation_leaves_alone_what_came_from_a_checkpoint(name):
+    cell = build(name)
+    before = {key: value.clone() for key, value in cell.named_parameters()}
+    for parameter in cell.parameters():
+        parameter._is_hf_initialized = True
+    cell.init_weights()
+    for key, value in cell.named_parameters():
+        assert torch.equal(value, before[key])

@@ -1,0 +1,80 @@
+"""Small recurrent cells with inputs, states and memories to run them on, for the tests of every cell alike."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_rnnattn.model import mixer_stepping
+from hf_rnnattn.model.attention import Memory
+from hf_rnnattn.model.mixers import MIXERS
+from reference import RECURRENCES, Run
+
+RECURRENT = sorted(name for name in MIXERS if MIXERS[name].kind == "recurrent")
+SCANNED = ["mingru", "ssru"]
+STEPPING = ["elman", "gru", "lstm"]
+INPUT, HIDDEN, MEMORY, ATTENTION, SLOTS = 5, 4, 6, 3, 5
+BATCH, LENGTH = 4, 7
+CLOSE = {"rtol": 0.0, "atol": 1e-12}
+
+
+def build(name: str, *, input_size: int = INPUT, hidden_size: int = HIDDEN, dtype: torch.dtype = torch.float64) -> Any:
+    """The cell with random weights and biases everywhere, so that nothing hides behind a zero."""
+    sizes = {"memory_size": MEMORY, "attention_size": ATTENTION} if MIXERS[name].reads_memory else {}
+    cell = MIXERS[name](input_size=input_size, hidden_size=hidden_size, **sizes).to(dtype)
+    cell.init_weights()
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return cell
+
+
+def random_state(cell: Any, batch: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    """A state such as the cell could be in."""
+    return {name: torch.rand(batch, size, dtype=dtype) * 1.6 - 0.8 for name, size in cell.state_sizes.items()}
+
+
+def holes(batch: int, length: int) -> Tensor:
+    """A mask with left, right and inner padding; the first row is all real, the last all padding."""
+    mask = torch.rand(batch, length) > 0.4
+    mask[0], mask[-1] = True, False
+    return mask
+
+
+def memory_of(cell: Any, batch: int, dtype: torch.dtype = torch.float64) -> tuple[Memory | None, Any]:
+    """A prepared memory, and the raw values and mask that the reference loop reads; (None, None) for other cells."""
+    if not cell.reads_memory:
+        return None, None
+    values, mask = torch.randn(batch, SLOTS, MEMORY, dtype=dtype), torch.rand(batch, SLOTS) > 0.3
+    mask[:, 1], mask[0] = True, False
+    return Memory(*cell.prepare_memory(values, mask), mask), (values, mask)
+
+
+def rows_of(memory: Memory | None, rows: Tensor | slice) -> Memory | None:
+    """The memory of some rows of the batch."""
+    if memory is None:
+        return None
+    return Memory(memory.keys[rows], memory.values[rows], None if memory.mask is None else memory.mask[rows])
+
+
+def reference(name: str, cell: Any, x: Tensor, mask: Tensor | None, state: dict[str, Tensor], raw_memory: Any) -> Run:
+    """The loop of tests/reference.py on the cell's own weights."""
+    return RECURRENCES[name](dict(cell.named_parameters()), x, mask, state, raw_memory)
+
+
+@contextmanager
+def plain_arithmetic(monkeypatch: Any) -> Iterator[None]:
+    """No kernel of torch stands in for the loop of a stepping cell."""
+    with monkeypatch.context() as patch:
+        patch.setattr(mixer_stepping, "fusible_weights", lambda *_: None)
+        yield
+
+
+def setting(name: str, masked: bool = False, batch: int = BATCH, length: int = LENGTH) -> tuple[Any, ...]:
+    """A cell, x, mask, state, and its memory: prepared for the cell, raw for the reference loop."""
+    cell = build(name)
+    x = torch.randn(batch, length, INPUT, dtype=torch.float64)
+    memory, raw = memory_of(cell, batch)
+    return cell, x, holes(batch, length) if masked else None, random_state(cell, batch), memory, raw
