@@ -115,7 +115,8 @@ def install(python: Path, extras: str) -> None:
         constraints = Path(scratch, "constraints.txt")
         constraints.write_text("\n".join(line for line in lines if pinned_name(line) not in taken), encoding="utf-8")
         pip = [str(python), "-m", "pip", "install", "--constraint", str(constraints)]
-        if not shared:  # by far the largest download, so its progress is shown
+        if not shared and not any((PROJECT / ".venv").glob("installed-*")):
+            # by far the largest download, so its progress is shown
             run([*pip, "torch"])
         log(f"installing hf_rnnattn[{extras}]")
         run([*pip, "-qq", "--editable", f"{PROJECT}[{extras}]"])
