@@ -11,6 +11,7 @@ The results are a JSON object with these keys; those marked * may be missing and
     training*     seconds, steps, epochs, loss, arguments {name: value}
     evaluation    {split: {"examples": n, "metrics": {name: value}}}
     generation*   {name: value} used in the evaluation
+    metric_notes* {metric: what it is}
     examples*     [{"source", "prediction", "reference"}]
     command, versions {package: version}, machine {property: value}
 """
@@ -127,9 +128,9 @@ def _loading(results: Mapping[str, Any]) -> str:
         f'inputs = tokenizer([{samples[0]["source"]!r}], return_tensors="pt")',
         "print(tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True))",
     ]
-    install = "pip install hf-rnnattn" if needs_package else "pip install transformers torch"
+    packages = "`hf_rnnattn`, `transformers` and `torch`" if needs_package else "`transformers` and `torch`"
     code = "\n".join(lines)
-    return f"## How to load it\n\n```bash\n{install}\n```\n\n```python\n{code}\n```"
+    return f"## How to load it\n\nWith {packages} installed:\n\n```python\n{code}\n```"
 
 
 def _numbers(results: Mapping[str, Any]) -> str:
@@ -141,8 +142,9 @@ def _numbers(results: Mapping[str, Any]) -> str:
         for metric, value in evaluation["metrics"].items()
     ]
     settings = ", ".join(f"{name} {value}" for name, value in results.get("generation", {}).items())
-    note = f"\n\nGenerated with: {settings}." if settings else ""
-    return f"## Results\n\n{_table(('split', 'metric', 'value', 'examples'), rows)}{note}"
+    notes = [f"Generated with: {settings}."] if settings else []
+    notes += ["\n".join(f"- `{name}`: {note}" for name, note in results.get("metric_notes", {}).items())]
+    return "\n\n".join(["## Results", _table(("split", "metric", "value", "examples"), rows), *filter(None, notes)])
 
 
 def _samples(results: Mapping[str, Any]) -> str:
@@ -182,6 +184,8 @@ def _training(results: Mapping[str, Any]) -> str:
             f"{training['steps']:,} steps, {training['epochs']:.2f} epochs, {training['seconds']:.1f} seconds; "
             f"mean training loss {_number(training['loss'])}."
         )
+        if training.get("best_step"):
+            lines.append(f"Kept: the checkpoint of step {training['best_step']:,}, the best on the validation data.")
         lines.append(_table(("argument", "value"), [(f"`{k}`", f"`{v}`") for k, v in training["arguments"].items()]))
     lines.append(f"Command:\n\n```bash\n{results['command']}\n```")
     lines.append(_table(("package", "version"), list(results["versions"].items())))

@@ -51,13 +51,17 @@ class DataArguments:
     test_file: str | None = _option(None, "The same for the final measurement.")
     source_column: str | None = _option(None, "Column of the source; default: the first, or the dataset's own.")
     target_column: str | None = _option(None, "Column of the target; default: the second, or the dataset's own.")
+    pair_column: str | None = _option(None, "Column of a second segment of the source.")
+    validation_fraction: float = _option(
+        0.05, "Share of the training data to hold out if there is no validation data."
+    )
     test_words: str | None = _option(None, "With cmudict: file of words, one a line, to hold out for the test.")
     source_prefix: str = _option("", "Text put before every source, as T5 wants it.")
     max_source_length: int = _option(256, "Sources are cut to so many tokens.")
     max_target_length: int = _option(256, "Targets are cut, and generated, to so many tokens.")
-    max_train_samples: int | None = _option(None, "Use only so many training examples.")
-    max_eval_samples: int | None = _option(None, "Use only so many validation examples.")
-    max_predict_samples: int | None = _option(None, "Use only so many test examples.")
+    max_train_samples: int | None = _option(None, "Use only so many training examples, drawn at random.")
+    max_eval_samples: int | None = _option(None, "Use only so many validation examples, drawn at random.")
+    max_predict_samples: int | None = _option(None, "Use only so many test examples, drawn at random.")
     metrics: list[str] = field(
         default_factory=list, metadata={"help": "Metrics to compute on generated text, by name."}
     )

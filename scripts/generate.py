@@ -16,6 +16,9 @@ from pathlib import Path
 
 from transformers import set_seed
 
+if __name__ == "__main__":
+    sys.path.pop(0)  # this folder: its evaluate.py would hide the package of that name
+
 from hf_rnnattn.command_line import fail, parse_dataclasses
 from hf_rnnattn.generating import TextGenerator, load_checkpoint
 from hf_rnnattn.streaming import generate_lines
