@@ -10,22 +10,24 @@ from typing import Any
 
 from transformers.activations import ACT2FN
 
+from .embeddings import POSITION_EMBEDDINGS
+from .mixer_directions import DIRECTIONS, MERGES
 from .mixers import attends_itself, reads_memory, split_mixer
+from .norms import NORM_POSITIONS, NORMS
 
 MAX_SIZE = 65536
 MAX_VOCABULARY = 2**24
 MAX_LAYERS = 1024
 
 CHOICES = {
-    "encoder_merge": ("concat_project", "concat", "sum"),
+    "encoder_merge": MERGES,
     "cross_attention": ("multi_head", "additive"),
     "decoder_init": ("zeros", "mean", "last"),
-    "norm_position": ("pre", "post", "none"),
-    "norm_type": ("layer_norm", "rms_norm"),
-    "encoder_position_embedding": ("learned", "sinusoidal", "none"),
-    "decoder_position_embedding": ("learned", "sinusoidal", "none"),
+    "norm_position": NORM_POSITIONS,
+    "norm_type": tuple(NORMS),
+    "encoder_position_embedding": POSITION_EMBEDDINGS,
+    "decoder_position_embedding": POSITION_EMBEDDINGS,
 }
-DIRECTIONS = ("forward", "backward", "both")
 
 # field -> (smallest, largest) value
 BOUNDS = {

@@ -4,9 +4,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from transformers import initialization as init
 
 from .norms import build_norm
+
+POSITION_EMBEDDINGS = ("learned", "sinusoidal", "none")
 
 
 class LearnedPositions(nn.Embedding):
@@ -25,24 +26,17 @@ class SinusoidalPositions(nn.Module):
     """
 
     limited = False
-    frequencies: Tensor
 
     def __init__(self, embedding_size: int) -> None:
         super().__init__()
         self.width = embedding_size // 2
-        self.register_buffer("frequencies", self._frequencies(), persistent=False)
-
-    def _frequencies(self) -> Tensor:
-        exponents = torch.arange(self.width, dtype=torch.float32) / max(self.width - 1, 1)
-        return torch.exp(-math.log(10000.0) * exponents)  # (h,)
-
-    def init_weights(self) -> None:
-        """Fills the buffer, which no checkpoint holds."""
-        init.copy_(self.frequencies, self._frequencies())
 
     def forward(self, positions: Tensor) -> Tensor:
         """Positions (B, T) -> (B, T, E)."""
-        angles = positions[..., None].to(self.frequencies.dtype) * self.frequencies  # (B, T, h)
+        # Not a buffer: with the model, half() would round it, and then position 1001 is position 1000.
+        exponents = torch.arange(self.width, dtype=torch.float32, device=positions.device) / max(self.width - 1, 1)
+        frequencies = torch.exp(-math.log(10000.0) * exponents)  # (h,)
+        angles = positions[..., None].float() * frequencies  # (B, T, h)
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+NORM_POSITIONS = ("pre", "post", "none")
 NORMS: dict[str, type[nn.Module]] = {"layer_norm": nn.LayerNorm, "rms_norm": nn.RMSNorm}
 
 
