@@ -58,12 +58,12 @@ class Text2TextGenerationPipeline(Pipeline):
     """
 
     _pipeline_calls_generate = True
-    _load_tokenizer = True  # type: ignore[assignment]
-    _load_processor = False  # type: ignore[assignment]
-    _load_image_processor = False  # type: ignore[assignment]
-    _load_video_processor = False  # type: ignore[assignment]
-    _load_feature_extractor = False  # type: ignore[assignment]
-    _default_generation_config = GenerationConfig(max_new_tokens=256, num_beams=4)  # type: ignore[no-untyped-call]
+    _load_tokenizer = True
+    _load_processor = False
+    _load_image_processor = False
+    _load_video_processor = False
+    _load_feature_extractor = False
+    _default_generation_config = GenerationConfig(max_new_tokens=256, num_beams=4)
 
     model: Any
     tokenizer: Any
@@ -123,18 +123,18 @@ class Text2TextGenerationPipeline(Pipeline):
         """Called with the length of each batch before it is generated from; a task may warn of unlikely lengths."""
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(inputs, Sequence) and not isinstance(inputs, str):
+        if isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes):
             inputs = list(inputs)  # a tuple, or a column of a dataset
             for i, text in enumerate(inputs):
                 _check_text(text, f"inputs[{i}]")
             if not inputs:
                 return []
-        results = super().__call__(inputs, *args, **kwargs)  # type: ignore[no-untyped-call]
+        results = super().__call__(inputs, *args, **kwargs)
         if isinstance(inputs, list) and all(len(records) == 1 for records in results):
             return [records[0] for records in results]
         return results
 
-    def preprocess(self, inputs: Any, truncation: Any = False) -> dict[str, Tensor]:  # type: ignore[override]
+    def preprocess(self, inputs: Any, truncation: Any = False) -> dict[str, Tensor]:
         """One text to (1, S) ``input_ids``, ``attention_mask`` and, if the model reads them, ``token_type_ids``."""
         _check_text(inputs, "inputs")
         text = (self.prefix or "") + inputs
@@ -150,7 +150,7 @@ class Text2TextGenerationPipeline(Pipeline):
             encoding = {"input_ids": [end], "attention_mask": [1], "token_type_ids": [0]}
         return {name: torch.tensor([encoding[name]]) for name in sorted(wanted)}
 
-    def _forward(  # type: ignore[override]
+    def _forward(
         self, model_inputs: dict[str, Tensor], return_alignments: bool = False, **generate_kwargs: Any
     ) -> Any:
         input_ids = model_inputs["input_ids"]
@@ -174,7 +174,7 @@ class Text2TextGenerationPipeline(Pipeline):
             "attention_mask": model_inputs.get("attention_mask", torch.ones_like(input_ids)),
         }
 
-    def postprocess(  # type: ignore[override]
+    def postprocess(
         self,
         model_outputs: dict[str, Tensor],
         return_tensors: bool = False,
@@ -220,7 +220,7 @@ class Text2TextGenerationPipeline(Pipeline):
         if with_code is None:
             loaded_with_code = type(self).__module__.startswith("transformers_modules.")
             with_code = loaded_with_code or getattr(self.model, "_auto_class", None) is not None
-        fields = vars(self.model.config)
+        fields: dict[str, Any] = vars(self.model.config)
         before = {name: fields.pop(name) for name in ("custom_pipelines",) if name in fields}
         if with_code:
             self._registered_impl = {self.task: {"impl": type(self), "pt": (AutoModelForSeq2SeqLM,), "type": "text"}}
