@@ -127,26 +127,27 @@ def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             header: list[str] | None = None
-            start = 1
-            for fields in _csv_lines(reader, path):
-                place, start = f"line {start}", reader.line_num + 1
-                if not fields:
-                    continue
+            for line, fields in _csv_lines(reader, path):
                 if header is None:
                     header = _header(fields, path)
                 elif len(fields) != len(header):
-                    raise ValueError(f"{path}, {place}: {len(fields)} fields, but the header has {len(header)}")
+                    raise ValueError(f"{path}, line {line}: {len(fields)} fields, but the header has {len(header)}")
                 else:
-                    yield place, dict(zip(header, fields, strict=True))
+                    yield f"line {line}", dict(zip(header, fields, strict=True))
     finally:
         csv.field_size_limit(limit)
 
 
-def _csv_lines(reader: Any, path: Path) -> Iterator[list[str]]:
+def _csv_lines(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Records that are not blank, and the line where each begins."""
+    line = 1
     try:
-        yield from reader
+        for fields in reader:
+            if fields:
+                yield line, fields
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error} (is a quotation mark left open?)") from error
+        raise ValueError(f"{path}, line {line}: {error} (is a quotation mark left open?)") from error
 
 
 def _header(fields: list[str], path: Path) -> list[str]:

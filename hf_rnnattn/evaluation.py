@@ -5,9 +5,10 @@ prediction, or a list of several, and then counts the best (bleu and chrf: as sa
 
     load_metric("wer").compute(predictions=["a b"], references=[["a c", "a b"]])   # {"wer": 0.0}
 
-Names that are easily mixed up: ``wer`` counts wrong *words of a sentence*, as in speech recognition. In pronunciation,
-where a prediction is a sequence of phones, ``phoneme_error_rate`` counts wrong phones and ``g2p_word_error_rate`` is the
-share of *words with any mistake*: what papers on grapheme-to-phoneme conversion (g2p) call PER and WER.
+Names that are easily mixed up: ``wer`` counts wrong *words of a sentence*, as in speech recognition. In
+pronunciation, where a prediction is a sequence of phones, ``phoneme_error_rate`` counts wrong phones and
+``g2p_word_error_rate`` is the share of *words with any mistake*: what papers on grapheme-to-phoneme conversion (g2p)
+call PER and WER.
 """
 
 from collections.abc import Callable, Sequence
@@ -213,7 +214,7 @@ def compute_metrics_fn(
 def _check_order(
     tokenizer: PreTrainedTokenizerBase, labels: list[str], references: Sequence[str | Sequence[str]]
 ) -> None:
-    """Raises ValueError if the labels are the references in another order (as Trainer's group_by_length leaves them)."""
+    """Raises ValueError if the labels are the references in another order (``group_by_length`` leaves them so)."""
     first = [reference if isinstance(reference, str) else reference[0] for reference in references]
     wanted = tokenizer.batch_decode(tokenizer(text_target=first, verbose=False)["input_ids"], skip_special_tokens=True)
     if labels != wanted and sorted(labels) == sorted(wanted):
