@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     AutoConfig,
     AutoModelForSeq2SeqLM,
@@ -65,7 +66,10 @@ def new_config(arguments: ModelArguments, tokenizer: PreTrainedTokenizerBase) ->
     # families differ in the vocabulary fields that they have
     vocabulary = vocabulary_fields(tokenizer)
     known = {name: value for name, value in vocabulary.items() if hasattr(default, name)}
-    config = config_class(**{**inherited, **known, **given})
+    try:
+        config = config_class(**{**inherited, **known, **given})
+    except StrictDataclassError as error:  # it wraps what the config itself says, over several lines
+        raise ValueError(f"{config_class.__name__}: {error.__cause__ or error}") from error
     if getattr(config, "decoder_start_token_id", None) is None:  # T5 has no such field, but its model asks for it
         config.decoder_start_token_id = vocabulary["decoder_start_token_id"]
     return config

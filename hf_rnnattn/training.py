@@ -110,7 +110,9 @@ def prepare_training(arguments: Arguments) -> TrainingRun:
 def _complete(arguments: Arguments, data: TrainingData) -> None:
     """Fill in what follows from the rest of the arguments."""
     training = arguments.training
-    if not (training.do_train or training.do_eval or training.do_predict):
+    # an eval_strategy has set do_eval
+    asked_to_evaluate = training.do_eval and training.eval_strategy == IntervalStrategy.NO
+    if not (training.do_train or training.do_predict or asked_to_evaluate):
         training.do_train = "train" in data.splits
         training.do_eval = "validation" in data.splits
         training.do_predict = "test" in data.splits
