@@ -21,7 +21,7 @@ def main() -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(arguments.checkpoint)
     model = AutoModelForSeq2SeqLM.from_pretrained(arguments.checkpoint)
-    pronounce = pipeline("text2text-generation", model=model, tokenizer=tokenizer, num_beams=4, max_new_tokens=60)
+    pronounce = pipeline("text2text-generation", model=model, tokenizer=tokenizer, num_beams=4)
 
     words = [word.lower() for word in arguments.words]
     answers = pronounce(words, return_alignments=True)

@@ -15,6 +15,7 @@ import yaml
 
 SCRIPTS = Path(__file__).resolve().parent
 PROJECT = SCRIPTS.parent
+METRICS = {"g2p_word_error_rate": "word error rate", "phoneme_error_rate": "phoneme error rate"}
 WORDS = ["hello", "transformer", "recurrence", "quizzically"]
 
 
@@ -60,8 +61,8 @@ def report(results: dict[str, Any]) -> None:
     """Prints what the training measured on held-out words."""
     test = results["evaluation"]["test"]
     print(f"\nOn {test['examples']:,} held-out words, after {results['training']['seconds'] / 60:.1f} minutes:")
-    for name, value in test["metrics"].items():
-        print(f"  {name.replace('_', ' ')}: {value:.4f}")
+    for name, title in METRICS.items():
+        print(f"  {title:<20} {test['metrics'][name]:5.1f} %")
 
 
 def shown(path: Path) -> str:
