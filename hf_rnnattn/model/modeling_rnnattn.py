@@ -26,9 +26,10 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from .cache_rnnattn import RnnAttnCacheLayer  # noqa: F401  importing it enters the cache layers in transformers
 from .config_checks import check_config
 from .configuration_rnnattn import RnnAttnConfig
+from .decoder_layer import Masks, RnnAttnDecoderLayer
 from .embeddings import RnnAttnEmbeddings
+from .encoder_layer import RnnAttnEncoderLayer
 from .inputs import as_bool_mask, check_lengths, continued, first_and_last, mean_over_real, positions_of
-from .layers import Masks, RnnAttnDecoderLayer, RnnAttnEncoderLayer
 from .loss_rnnattn import seq2seq_loss, shift_tokens_right
 from .mixer_attention import AdditiveCrossAttention, FullAttentionMixer, MultiHeadCrossAttention
 from .mixer_base import RecurrentMixer
@@ -254,7 +255,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
             raise ValueError("the decoder needs encoder_hidden_states")
         if use_cache and past_key_values is None:
             past_key_values = _new_cache(self.config)
-        check_cache(past_key_values)
+        check_cache(past_key_values, len(self.layers), encoder_hidden_states.shape[1])
         batch, length = inputs.shape[:2]
         past = 0 if past_key_values is None else past_key_values.get_seq_length()
         if isinstance(past, int):
@@ -311,16 +312,26 @@ def _new_cache(config: Any) -> EncoderDecoderCache:
     return EncoderDecoderCache(DynamicCache(config=view), DynamicCache(config=view))
 
 
-def check_cache(past_key_values: Any) -> None:
-    """Raises ValueError if a cache cannot hold recurrent states: one that was built without this model's config."""
+def check_cache(past_key_values: Any, num_layers: int, source_length: int) -> None:
+    """Raises ValueError if a cache cannot hold what this model puts there: one that was built without its config.
+
+    Static tables for the encoder's keys and values must have the length of the source: of more slots, the decoder would
+    attend to empty ones.
+    """
     if past_key_values is None:
         return
-    layers = getattr(getattr(past_key_values, "self_attention_cache", None), "layers", [])
-    if not layers or not hasattr(layers[0], "read_states"):
-        raise ValueError(
-            "past_key_values must be EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config)) "
-            f"with this model's config, or a StaticCache in the same places; got {past_key_values!r}"
-        )
+    for part in ("self_attention_cache", "cross_attention_cache"):
+        layers = getattr(getattr(past_key_values, part, None), "layers", [])
+        if len(layers) != num_layers or not all(hasattr(layer, "read_states") for layer in layers):
+            raise ValueError(
+                "past_key_values must be EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config)) "
+                f"with this model's config, or a StaticCache in the same places; got {past_key_values!r}"
+            )
+        slots = getattr(layers[0], "max_cache_len", source_length)
+        if part == "cross_attention_cache" and slots != source_length:
+            raise ValueError(
+                f"the static cross-attention cache holds {slots} source tokens, the source has {source_length}"
+            )
 
 
 class RnnAttnModel(RnnAttnPreTrainedModel):

@@ -1,17 +1,15 @@
-"""Encoder and decoder layers: mixers, attention to the encoder, feed-forward, each with its norm and residual."""
+"""A layer of the decoder: mixers, attention to the encoder, feed-forward, each with its norm and residual."""
 
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention import Memory
+from .feed_forward import build_connection, build_feed_forward
 from .mixer_attention import AdditiveCrossAttention, MultiHeadCrossAttention
-from .mixer_directions import DirectionalMixer
 from .mixers import MIXERS, attends_itself, reads_memory, split_mixer
-from .norms import Connection
 from .notation import State
 
 
@@ -28,102 +26,6 @@ class Masks(NamedTuple):
     attention_mask: Tensor | None
     memory_mask: Tensor | None
     memory_attention: Tensor | None
-
-
-class FeedForward(nn.Module):
-    """Position-wise feed-forward network: ``W_2 act(W_1 x + b_1) + b_2``, Vaswani et al. 2017."""
-
-    def __init__(self, *, size: int, inner_size: int, activation: str, dropout: float) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(size, inner_size)
-        self.fc2 = nn.Linear(inner_size, size)
-        self.activation = ACT2FN[activation]
-        self.dropout = dropout
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T, D)."""
-        inner = self.activation(self.fc1(x))
-        if self.training and self.dropout:
-            inner = nn.functional.dropout(inner, p=self.dropout)
-        y: Tensor = self.fc2(inner)
-        return y
-
-
-def _connection(config: Any, input_size: int, output_size: int) -> Connection:
-    return Connection(
-        norm_position=config.norm_position,
-        input_size=input_size,
-        output_size=output_size,
-        norm_type=config.norm_type,
-        norm_eps=config.layer_norm_eps,
-        dropout=config.dropout,
-        residual=config.residual,
-    )
-
-
-def _feed_forward(config: Any, size: int, inner_size: int) -> FeedForward | None:
-    if not inner_size:
-        return None
-    return FeedForward(
-        size=size, inner_size=inner_size, activation=config.activation_function, dropout=config.activation_dropout
-    )
-
-
-class RnnAttnEncoderLayer(GradientCheckpointingLayer):
-    """One layer of the encoder: its mixers, then a feed-forward network."""
-
-    mixers: Any  # a ModuleList, and so is mixer_connections: one connection a mixer
-    mixer_connections: Any
-    feed_forward_connection: Any
-
-    def __init__(self, config: Any, layer_idx: int) -> None:
-        super().__init__()
-        size = config.encoder_hidden_size
-        input_size = config.embedding_size if layer_idx == 0 else size
-        self.mixers = nn.ModuleList()
-        self.mixer_connections = nn.ModuleList()
-        for name in split_mixer(config.encoder_mixers[layer_idx]):
-            self.mixers.append(self._build_mixer(config, name, layer_idx, input_size))
-            self.mixer_connections.append(_connection(config, input_size, size))
-            input_size = size
-        self.feed_forward = _feed_forward(config, size, config.encoder_ffn_dim)
-        self.feed_forward_connection = _connection(config, size, size) if self.feed_forward is not None else None
-
-    @staticmethod
-    def _build_mixer(config: Any, name: str, layer_idx: int, input_size: int) -> nn.Module:
-        size = config.encoder_hidden_size
-        if MIXERS[name].kind == "attention":
-            mixer: nn.Module = MIXERS[name](
-                config,
-                input_size=input_size,
-                hidden_size=size,
-                num_heads=config.encoder_attention_heads,
-                dropout=config.attention_dropout,
-                is_causal=False,
-            )
-            return mixer
-        return DirectionalMixer.build(
-            MIXERS[name],
-            input_size=input_size,
-            hidden_size=size,
-            direction=config.encoder_directions[layer_idx],
-            merge=config.encoder_merge,
-        )
-
-    def forward(
-        self, hidden_states: Tensor, mask: Tensor | None, attention_mask: Tensor | None, **kwargs: Any
-    ) -> Tensor:
-        """(B, T, D_in) -> (B, T, D); ``mask`` (B, T) is for recurrences, ``attention_mask`` for self-attention."""
-        x: Tensor = hidden_states
-        for mixer, connection in zip(self.mixers, self.mixer_connections, strict=True):
-            read = connection.enter(x)
-            attends = mixer.kind == "attention"
-            y = mixer(read, attention_mask, **kwargs)[0] if attends else mixer(read, mask).hidden
-            x = connection.leave(x, y)
-        if self.feed_forward is not None:
-            connection = self.feed_forward_connection
-            x = connection.leave(x, self.feed_forward(connection.enter(x)))
-        return x
 
 
 class RnnAttnDecoderLayer(GradientCheckpointingLayer):
@@ -153,13 +55,15 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         self.initial_states = nn.ModuleList()
         for name in names:
             self.mixers.append(self._build_mixer(config, name, input_size))
-            self.mixer_connections.append(_connection(config, input_size, size))
+            self.mixer_connections.append(build_connection(config, input_size, size))
             self.initial_states.append(self._build_initial_state(config, name))
             input_size = size
         self.cross_attention = None if reads_memory(entry) else self._build_cross_attention(config)
-        self.cross_attention_connection = None if self.cross_attention is None else _connection(config, size, size)
-        self.feed_forward = _feed_forward(config, size, config.decoder_ffn_dim)
-        self.feed_forward_connection = _connection(config, size, size) if self.feed_forward is not None else None
+        self.cross_attention_connection = (
+            None if self.cross_attention is None else build_connection(config, size, size)
+        )
+        self.feed_forward = build_feed_forward(config, size, config.decoder_ffn_dim)
+        self.feed_forward_connection = None if self.feed_forward is None else build_connection(config, size, size)
 
     @staticmethod
     def _build_mixer(config: Any, name: str, input_size: int) -> nn.Module:
