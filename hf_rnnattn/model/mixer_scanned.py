@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .mixer_base import MixerOutput, RecurrentMixer
+from .mixer_base import MixerOutput, RecurrentMixer, carry
 from .notation import State
 from .scan import linear_scan
 
@@ -37,17 +37,20 @@ class ScannedMixer(RecurrentMixer):
         projected = self.input_to_gates(x)  # (B, T, 2 D)
         if projected.dtype != start.dtype:
             projected = projected.to(start.dtype)
-        candidate, gate = projected.unsafe_chunk(2, -1)  # (B, T, D) each
-        keep = self.keep(gate)
         if x.shape[1] == 1:
-            states = torch.lerp(candidate, start.unsqueeze(1), keep)
+            candidate, gate = projected.squeeze(1).unsafe_chunk(2, 1)  # (B, D) each
+            last = torch.lerp(candidate, start, self.keep(gate))
             if mask is not None:
-                states = torch.where(mask[..., None], states, start.unsqueeze(1))
+                last = carry(mask[:, 0], last, start)
+            states = last.unsqueeze(1)  # (B, 1, D)
         else:
-            states = linear_scan(keep, candidate - keep * candidate, start, mask)
+            candidate, gate = projected.unsafe_chunk(2, -1)  # (B, T, D) each
+            keep = self.keep(gate)
+            states = linear_scan(keep, candidate - keep * candidate, start, mask)  # (B, T, D)
+            last = states[:, -1]
         hidden = self.output(states)
         return MixerOutput(
             hidden if hidden.dtype == x.dtype else hidden.to(x.dtype),
-            {name: states[:, -1]} if return_state else {},
+            {name: last} if return_state else {},
             {name: states} if return_steps else None,
         )
