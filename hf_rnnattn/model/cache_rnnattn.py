@@ -79,9 +79,9 @@ class RnnAttnCacheLayer(DynamicLayer):
         Raises:
             ValueError: the argument is positive, or the states of so many tokens were not recorded.
         """
-        super().crop(tokens_to_remove)  # keys and values; refuses positive numbers
         if tokens_to_remove < 0 and self.states:
-            self._roll_back(-tokens_to_remove)
+            self._roll_back(-tokens_to_remove)  # may refuse, and then nothing has changed
+        super().crop(tokens_to_remove)  # keys and values; refuses positive numbers
         self._past = {}
 
     def _roll_back(self, count: int) -> None:
