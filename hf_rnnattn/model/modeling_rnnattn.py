@@ -320,8 +320,8 @@ def _new_cache(config: Any) -> EncoderDecoderCache:
 def check_cache(past_key_values: Any, num_layers: int, source_length: int) -> None:
     """Raises ValueError if a cache cannot hold what this model puts there: one that was built without its config.
 
-    Static tables for the encoder's keys and values must have the length of the source: were there more slots, the
-    decoder would attend to empty ones.
+    Static tables for the encoder's keys and values must have the length of the source: of more slots, the decoder would
+    attend to empty ones.
     """
     if past_key_values is None:
         return
@@ -329,9 +329,8 @@ def check_cache(past_key_values: Any, num_layers: int, source_length: int) -> No
         layers = getattr(getattr(past_key_values, part, None), "layers", [])
         if len(layers) != num_layers or not all(hasattr(layer, "read_states") for layer in layers):
             raise ValueError(
-                "past_key_values must be EncoderDecoderCache(DynamicCache(config=config), "
-                "DynamicCache(config=config)) with this model's config, or a StaticCache in the same places; "
-                f"got {past_key_values!r}"
+                "past_key_values must be EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config)) "
+                f"with this model's config, or a StaticCache in the same places; got {past_key_values!r}"
             )
         slots = getattr(layers[0], "max_cache_len", source_length)
         if part == "cross_attention_cache" and slots != source_length:

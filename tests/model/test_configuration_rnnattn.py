@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, DynamicCache, PreTra
 
 from hf_rnnattn import RnnAttnConfig, RnnAttnForConditionalGeneration
 from hf_rnnattn.model.config_checks import BOUNDS, CHOICES
-from model_zoo import DECODER_MIXERS, ENCODER_MIXERS, ZOO, batch, build, tiny_config, tiny_model
+from model_zoo import DECODER_MIXERS, ENCODER_MIXERS, ZOO, batch, build, realigned, tiny_config, tiny_model
 
 OWN_FIELDS = {field.name for field in dataclasses.fields(RnnAttnConfig)} - {
     field.name for field in dataclasses.fields(PreTrainedConfig)
@@ -376,7 +376,8 @@ def test_every_valid_config_builds_runs_generates_and_saves(
     folder = tmp_path_factory.mktemp("random")
     model.save_pretrained(folder)
     with torch.no_grad():
-        assert torch.equal(RnnAttnForConditionalGeneration.from_pretrained(folder)(**inputs).logits, logits)
+        loaded = realigned(RnnAttnForConditionalGeneration.from_pretrained(folder))
+        assert torch.equal(loaded(**inputs).logits, logits)
     generated = model.generate(
         inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=3, decoder_start_token_id=1
     )
