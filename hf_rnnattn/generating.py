@@ -22,8 +22,9 @@ def load_checkpoint(
         dtype: float32, bfloat16, float16, or auto for the checkpoint's own.
         **options: for both ``from_pretrained`` (``revision``, ``trust_remote_code``).
     """
-    tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    # the model first: where there is no checkpoint at all, its error is the clearer one
     model = AutoModelForSeq2SeqLM.from_pretrained(name, dtype=dtype, **options)
+    tokenizer = AutoTokenizer.from_pretrained(name, **options)
     return model.to(device or PartialState().device).eval(), tokenizer
 
 

@@ -12,42 +12,15 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, TrainerCallback
 
-from hf_rnnattn.pronunciation import load_cmudict
 from hf_rnnattn.results import read_results
 from hf_rnnattn.training import prepare_training
 from hf_rnnattn.training_arguments import parse_arguments
-
-TINY = (
-    "hidden_size=16,encoder_mixers=[gru],decoder_mixers=[ssru],encoder_attention_heads=2,decoder_attention_heads=2,"
-    "encoder_ffn_dim=16,decoder_ffn_dim=16"
-)
-TINY_BART = (
-    "d_model=16,encoder_layers=1,decoder_layers=1,encoder_attention_heads=2,decoder_attention_heads=2,"
-    "encoder_ffn_dim=16,decoder_ffn_dim=16,max_position_embeddings=64"
-)
-FLAGS = [
-    *("--source_tokenizer", "char", "--target_tokenizer", "whitespace", "--max_target_length", "24"),
-    *("--use_cpu", "--disable_tqdm", "true", "--per_device_train_batch_size", "16", "--learning_rate", "1e-2"),
-]
+from small_runs import FLAGS, TINY_BART, flags_of, write_words
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def words(tmp_path_factory) -> dict[str, Path]:
-    """200 words to train on, 24 to validate and 24 to test, one file a split."""
-    folder = tmp_path_factory.mktemp("words")
-    splits = load_cmudict()
-    paths = {}
-    for split, count in (("train", 200), ("validation", 24), ("test", 24)):
-        rows = splits[split].shuffle(seed=1).select(range(count))
-        paths[split] = folder / f"{split}.tsv"
-        lines = (f"{word}\t{phones}" for word, phones in zip(rows["source"], rows["target"], strict=True))
-        paths[split].write_text("word\tphones\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    return paths
-
-
-def flags_of(words: dict[str, Path], output: Path, *more: str, config: str = TINY) -> list[str]:
-    files = [word for split, path in words.items() for word in (f"--{split}_file", str(path))]
-    return ["--output_dir", str(output), *files, *FLAGS, "--config_overrides", config, *more]
+    return write_words(tmp_path_factory.mktemp("words"))
 
 
 def train(flags: list[str]) -> dict:
@@ -58,7 +31,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def trained(words, tmp_path_factory) -> Path:
     """A checkpoint of a short run from scratch, with everything that a run writes."""
     output = tmp_path_factory.mktemp("runs") / "words"
