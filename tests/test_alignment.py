@@ -72,6 +72,7 @@ def test_alignments_are_the_attention_of_the_hypothesis_computed_from_scratch(fa
         alignments_from_generate(output, **inputs, eos_token_id=EOS, pad_token_id=PAD, layer=layer)
         for layer in range(len(output.cross_attentions[0]))
     ]
+    assert layers
     lengths = set()
     for n in range(len(output.sequences)):
         forced, produced, source = forced_by_hand(model, output, inputs, n, start=1)

@@ -58,16 +58,17 @@ def eager_attention(model: torch.nn.Module) -> Iterator[None]:
     The switch is on the model's config: other threads that use the same model meanwhile run eager attention too.
     Models whose attention cannot be switched are left as they are.
     """
-    models = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
-    before = [(part.config, part.config._attn_implementation) for part in models]
-    switched = any(name != "eager" for _, name in before) and models[0]._can_set_attn_implementation()
+    parts = [
+        part for part in model.modules() if isinstance(part, PreTrainedModel) and part._can_set_attn_implementation()
+    ]
+    before = [(part.config, part.config._attn_implementation) for part in parts]
     try:
-        if switched:
-            models[0].set_attn_implementation("eager")
+        for part in parts:  # each by itself: they may have configs of their own, T5's encoder and decoder do
+            part.set_attn_implementation("eager")
         yield
     finally:
         # From the whole to its parts: setting a config also sets the configs inside it.
-        for config, name in before if switched else []:
+        for config, name in before:
             config._attn_implementation = name
 
 

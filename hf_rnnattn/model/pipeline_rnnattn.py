@@ -76,11 +76,18 @@ class Text2TextGenerationPipeline(Pipeline):
     ) -> None:
         if not (model.can_generate() and getattr(model.config, "is_encoder_decoder", False)):
             raise ValueError(f"model must be an encoder-decoder that can generate, got {type(model).__name__}")
-        task_params = dict((getattr(model.config, "task_specific_params", None) or {}).get(task, {}))
+        of_tasks = getattr(model.config, "task_specific_params", None) or {}
+        task_params = dict(of_tasks.get(task, {}))
         prefix = task_params.pop("prefix", None)
         if "generation_config" not in kwargs:
             kwargs = {**task_params, **kwargs}
-        super().__init__(model, tokenizer, task=task, **kwargs)
+        # transformers before 5.23 applies them too, above what the caller said, and takes the prefix out of the config
+        hidden = {"task_specific_params": None} if of_tasks else {}
+        model.config.update(hidden)
+        try:
+            super().__init__(model, tokenizer, task=task, **kwargs)
+        finally:
+            model.config.update(dict.fromkeys(hidden, of_tasks))
         if prefix is not None:
             self.prefix = prefix
 
@@ -220,14 +227,14 @@ class Text2TextGenerationPipeline(Pipeline):
         if with_code is None:
             loaded_with_code = type(self).__module__.startswith("transformers_modules.")
             with_code = loaded_with_code or getattr(self.model, "_auto_class", None) is not None
-        fields: dict[str, Any] = vars(self.model.config)
+        fields: dict[str, Any] = self.model.config.__dict__
         before = {name: fields.pop(name) for name in ("custom_pipelines",) if name in fields}
         if with_code:
             self._registered_impl = {self.task: {"impl": type(self), "pt": (AutoModelForSeq2SeqLM,), "type": "text"}}
         try:
             super().save_pretrained(save_directory, **kwargs)
         finally:
-            vars(self).pop("_registered_impl", None)
+            self.__dict__.pop("_registered_impl", None)
             fields.pop("custom_pipelines", None)
             fields.update(before)
 
