@@ -12,6 +12,13 @@ def check_lengths(inputs: Tensor, side: str) -> None:
         raise ValueError(f"{side} length is 0")
 
 
+def check_memory(memory: Tensor, rows: int) -> None:
+    """Raises ValueError if the encoder's output (B, S, C) is empty or is not that of ``rows`` targets."""
+    check_lengths(memory, "source")
+    if memory.shape[0] != rows:
+        raise ValueError(f"the source has {memory.shape[0]} rows, the target {rows}")
+
+
 def as_bool_mask(mask: Tensor | None, *, batch: int, length: int, name: str) -> Tensor | None:
     """A user's mask as (B, T) booleans, True for real tokens; None if every token is real.
 

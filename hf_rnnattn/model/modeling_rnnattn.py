@@ -29,7 +29,7 @@ from .configuration_rnnattn import RnnAttnConfig
 from .decoder_layer import Masks, RnnAttnDecoderLayer
 from .embeddings import RnnAttnEmbeddings
 from .encoder_layer import RnnAttnEncoderLayer
-from .inputs import as_bool_mask, check_lengths, continued, first_and_last, mean_over_real, positions_of
+from .inputs import as_bool_mask, check_lengths, check_memory, continued, first_and_last, mean_over_real, positions_of
 from .loss_rnnattn import seq2seq_loss, shift_tokens_right
 from .mixer_attention import AdditiveCrossAttention, FullAttentionMixer, MultiHeadCrossAttention
 from .mixer_base import RecurrentMixer
@@ -258,6 +258,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         check_lengths(inputs, "target")
         if encoder_hidden_states is None:
             raise ValueError("the decoder needs encoder_hidden_states")
+        check_memory(encoder_hidden_states, inputs.shape[0])
         if use_cache and past_key_values is None:
             past_key_values = _new_cache(self.config)
         check_cache(past_key_values, len(self.layers), encoder_hidden_states.shape[1])
@@ -320,8 +321,8 @@ def _new_cache(config: Any) -> EncoderDecoderCache:
 def check_cache(past_key_values: Any, num_layers: int, source_length: int) -> None:
     """Raises ValueError if a cache cannot hold what this model puts there: one that was built without its config.
 
-    Static tables for the encoder's keys and values must have the length of the source: of more slots, the decoder would
-    attend to empty ones.
+    Static tables for the encoder's keys and values must have the length of the source: were there more slots, the
+    decoder would attend to empty ones.
     """
     if past_key_values is None:
         return
@@ -329,8 +330,9 @@ def check_cache(past_key_values: Any, num_layers: int, source_length: int) -> No
         layers = getattr(getattr(past_key_values, part, None), "layers", [])
         if len(layers) != num_layers or not all(hasattr(layer, "read_states") for layer in layers):
             raise ValueError(
-                "past_key_values must be EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config)) "
-                f"with this model's config, or a StaticCache in the same places; got {past_key_values!r}"
+                "past_key_values must be EncoderDecoderCache(DynamicCache(config=config), "
+                "DynamicCache(config=config)) with this model's config, or a StaticCache in the same places; "
+                f"got {past_key_values!r}"
             )
         slots = getattr(layers[0], "max_cache_len", source_length)
         if part == "cross_attention_cache" and slots != source_length:
