@@ -5,6 +5,7 @@ import torch
 from transformers import BertConfig, EncoderDecoderConfig, EncoderDecoderModel, GenerationConfig, LogitsProcessor
 
 from hf_rnnattn.alignment import align, alignments_from_generate, cross_attentions_from_generate, eager_attention
+from hf_rnnattn.tokenizer_training import train_tokenizers
 from tiny_seq2seq import EOS, FAMILIES, PAD, character_tokenizer, tiny_model
 
 SOURCES = ["hello", "a much longer source", "b"]
@@ -237,3 +238,16 @@ def test_a_source_that_does_not_belong_to_the_output_is_refused():
         alignments_from_generate(output, inputs["input_ids"][:2])
     with pytest.raises(ValueError, match="source positions"):
         alignments_from_generate(output, inputs["input_ids"][:, 1:])
+
+
+def test_each_side_is_named_by_its_own_vocabulary():
+    tokenizer = train_tokenizers(
+        sources=["abc", "cab"], targets=["X YY", "YY Z X"], source_kind="char", target_kind="whitespace"
+    )
+    model = tiny_model("rnnattn", **tokenizer.config_fields())
+    (alignment,) = align(model, tokenizer, "abc", max_new_tokens=6, suppress_tokens=tokenizer.all_special_ids)
+    assert alignment.source_tokens == ["a", "b", "c", "</s>"]
+    names = {i: token for token, i in tokenizer.get_tgt_vocab().items()}
+    assert alignment.target_tokens == [names[i] for i in alignment.target_ids]
+    assert {"X", "YY", "Z"} >= set(alignment.target_tokens)
+    assert tokenizer.convert_ids_to_tokens(alignment.source_ids) == alignment.source_tokens

@@ -68,10 +68,10 @@ FAMILIES = {
 }
 
 
-def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
-    """A model whose weights are large enough for its outputs to depend on its inputs."""
-    torch.manual_seed(seed)
-    model = FAMILIES[family]().eval()
+def tiny_model(family: str, **fields: object) -> PreTrainedModel:
+    """A model whose weights are large enough for its outputs to depend on its inputs; our own takes config fields."""
+    torch.manual_seed(0)
+    model = FAMILIES[family](**fields).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
