@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, parse_flag_from_env
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import hf_rnnattn  # noqa: F401  (registers the family)
@@ -25,7 +25,13 @@ def load_checkpoint(
     # the model first: where there is no checkpoint at all, its error is the clearer one
     model = AutoModelForSeq2SeqLM.from_pretrained(name, dtype=dtype, **options)
     tokenizer = AutoTokenizer.from_pretrained(name, **options)
-    return model.to(device or PartialState().device).eval(), tokenizer
+    return model.to(device or process_state().device).eval(), tokenizer
+
+
+def process_state() -> PartialState:
+    """This process among those that ``accelerate launch`` or ``torchrun`` started, on GPUs or on CPUs."""
+    on_cpu = not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
+    return PartialState(cpu=on_cpu)
 
 
 class TextGenerator:
@@ -49,7 +55,7 @@ class TextGenerator:
         self.tokenizer = tokenizer
         self.max_source_length = max_source_length
         self.generation = {name: value for name, value in generation.items() if value is not None}
-        self.state = PartialState()
+        self.state = process_state()
 
     @property
     def returned(self) -> int:

@@ -7,6 +7,8 @@ What the stock trainer of transformers 5.23 does wrong for such models, and what
   trainer computes the loss itself from the logits, one sum over all tokens divided by the whole batch's tokens.
 - Without ``**kwargs``, micro-batches are averaged as if they had equally many tokens.
 - A batch in which every label is -100 has the loss 0/0 = NaN. Here it is 0, and so are its gradients.
+- Evaluation counts the rows that fill up the last batch of several processes, and weighs the loss of a smaller last
+  batch like that of a full one. Here every row counts once.
 - The saved config gets ``use_cache=False``, a setting of the training and not of the model. Here it is left alone.
 """
 
@@ -17,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ProgressCallback, Seq2SeqTrainer
-from transformers.trainer_utils import SchedulerType
+from transformers.trainer_utils import EvalLoopOutput, SchedulerType
 
 from hf_rnnattn.time_budget import TimeBudget, TimeBudgetCallback, TimeBudgetProgressCallback, TimeBudgetSchedule
 
@@ -100,6 +102,11 @@ class SequenceTrainer(Seq2SeqTrainer):
                 shift = self.accelerator.unwrap_model(model).prepare_decoder_input_ids_from_labels
                 inputs["decoder_input_ids"] = shift(labels=inputs["labels"])
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """As the base class has it, without what ``Seq2SeqTrainer`` changes: it keeps the rows that only fill up."""
+        self.gather_function = self.accelerator.gather_for_metrics
+        return super().evaluation_loop(*args, **kwargs)
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch.nn import functional
-from transformers import BartConfig, BartForConditionalGeneration, Seq2SeqTrainingArguments, TrainerCallback
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    EvalPrediction,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+)
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from hf_rnnattn.seq2seq_trainer import SequenceLoss, SequenceTrainer
@@ -127,3 +133,27 @@ def test_training_leaves_the_cache_setting_of_the_config_alone(tmp_path: Path) -
     trainer.train()
     trainer.save_model()
     assert BartConfig.from_pretrained(tmp_path).use_cache is True
+
+
+@pytest.mark.parametrize("generate", [False, True])
+def test_every_row_counts_once_in_the_evaluation(tmp_path: Path, generate: bool) -> None:
+    rows = ROWS[:5]  # the last batch of two is half full
+    arguments = Seq2SeqTrainingArguments(
+        str(tmp_path), per_device_eval_batch_size=2, predict_with_generate=generate, generation_max_length=9, report_to=[], use_cpu=True,
+        disable_tqdm=True,
+    )  # fmt: skip
+    model = tiny_bart().eval()
+    seen = []
+
+    def count(output: EvalPrediction) -> dict[str, float]:
+        seen.append(len(output.label_ids))
+        return {}
+
+    trainer = SequenceTrainer(
+        model=model, args=arguments, eval_dataset=rows, data_collator=collate, compute_metrics=count
+    )
+    batches = [(len(part), collate(part)) for part in (rows[:2], rows[2:4], rows[4:])]
+    with torch.no_grad():
+        expected = sum(size * model(**batch).loss.item() for size, batch in batches) / len(rows)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, abs=1e-5)
+    assert seen == [len(rows)]
