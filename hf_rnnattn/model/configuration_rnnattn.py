@@ -59,8 +59,8 @@ class RnnAttnConfig(PreTrainedConfig):
             their recurrence get none.
         attention_size: width of the comparison in additive scores; defaults to ``hidden_size``.
         decoder_init: the state in which recurrent decoder layers start: ``zeros``; ``mean``, tanh of a projection of
-            the mean of the encoder's output; ``last``, the same of its last state (forward half at the last real
-            token, backward half at the first).
+            the mean of the encoder's output; ``last``, the same of its output where its last layer ended: at
+            the last real token, at the first if it reads backward, each half at its own if it concatenates both.
         norm_position: ``pre``, ``post`` or ``none``. With ``pre`` a norm follows the last layer.
         norm_type: ``layer_norm`` or ``rms_norm``.
         layer_norm_eps: added to the variance in every norm.

@@ -45,3 +45,8 @@ def reads_memory(entry: str) -> bool:
 def attends_itself(entry: str) -> bool:
     """Whether a part of the entry is self-attention, which has heads, keys and values."""
     return any(MIXERS[name].kind == "attention" for name in split_mixer(entry))
+
+
+def recurs(entry: str) -> bool:
+    """Whether a part of the entry is recurrent, and so reads in a direction."""
+    return any(MIXERS[name].kind == "recurrent" for name in split_mixer(entry))

@@ -33,7 +33,7 @@ from .inputs import as_bool_mask, check_lengths, check_memory, continued, first_
 from .loss_rnnattn import seq2seq_loss, shift_tokens_right
 from .mixer_attention import AdditiveCrossAttention, FullAttentionMixer, MultiHeadCrossAttention
 from .mixer_base import RecurrentMixer
-from .mixers import attends_itself
+from .mixers import attends_itself, recurs
 from .norms import build_norm
 
 
@@ -100,6 +100,16 @@ def _embeddings(config: Any, side: str) -> RnnAttnEmbeddings:
         scale=config.scale_embedding,
         dropout=config.dropout,
     )
+
+
+def _memory_ends(config: Any) -> str:
+    """Where the encoder's last layer ends: at the ``last`` real token, at the ``first``, or each half at its own."""
+    if not config.encoder_layers or not recurs(config.encoder_mixers[-1]):
+        return "last"
+    direction = config.encoder_directions[-1]
+    if direction == "both":
+        return "both" if config.encoder_merge == "concat" else "last"
+    return "first" if direction == "backward" else "last"
 
 
 def _final_norm(config: Any, size: int) -> nn.Module:
@@ -205,7 +215,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         self.attends = any(map(attends_itself, config.decoder_mixers))
         self.summarise = {"zeros": None, "mean": mean_over_real, "last": self._last_state}[config.decoder_init]
         self.attends_multi_head = any(isinstance(module, MultiHeadCrossAttention) for module in self.modules())
-        self.halves = bool(config.encoder_layers) and config.encoder_directions[-1] == "both"
+        self.memory_ends = _memory_ends(config)
         self.gradient_checkpointing = False
         self.post_init()
 
@@ -216,12 +226,12 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         self.embeddings.word_embeddings = value
 
     def _last_state(self, memory: Tensor, mask: Tensor | None) -> Tensor:
-        """Where the encoder ended: the last real token, and for the half that read backwards the first."""
+        """The encoder's output (B, C) where its last layer ended."""
         first, last = first_and_last(memory, mask)
-        if not self.halves:
-            return last
-        half = memory.shape[-1] // 2
-        return torch.cat([last[:, :half], first[:, half:]], dim=-1)  # (B, C)
+        if self.memory_ends == "both":
+            half = memory.shape[-1] // 2
+            return torch.cat([last[:, :half], first[:, half:]], dim=-1)
+        return first if self.memory_ends == "first" else last
 
     @merge_with_config_defaults
     @capture_outputs
@@ -246,8 +256,8 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
                 ``RnnAttnForConditionalGeneration.create_masks_for_generate`` made.
             encoder_hidden_states: (B, S, encoder_hidden_size).
             encoder_attention_mask: (B, S) bool or integer.
-            past_key_values: an ``EncoderDecoderCache`` built with the config's decoder view; made here if
-            ``use_cache``. token_type_ids: (B, T) segments; all 0 if not given.
+            past_key_values: an ``EncoderDecoderCache`` built with the config; made here if ``use_cache``.
+            token_type_ids: (B, T) segments; all 0 if not given.
             position_ids: (B, T); padding is not counted if not given.
 
         Raises:
