@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from model_zoo import tiny_config
 
 from hf_rnnattn import RnnAttnModel
 from hf_rnnattn.model.inputs import first_and_last, mean_over_real, positions_of
+from model_zoo import tiny_config
 
 MASK = torch.tensor([[0, 1, 1, 0, 1, 0], [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0]]).bool()
 
