@@ -90,6 +90,13 @@ def vocabulary_fields(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     }
 
 
+def position_limit(config: PreTrainedConfig, side: str) -> int | None:
+    """Tokens that the encoder or the decoder has positions for; None where there is no table of them."""
+    if getattr(config, f"{side}_position_embedding", "learned") != "learned":
+        return None
+    return getattr(config, "max_position_embeddings", None)
+
+
 def needs_package(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether ``import hf_rnnattn`` must come before loading either of the two."""
     return any(type(part).__module__.startswith(hf_rnnattn.__name__) for part in (model, tokenizer))

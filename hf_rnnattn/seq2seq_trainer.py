@@ -13,6 +13,7 @@ What the stock trainer of transformers 5.23 does wrong for such models, and what
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from torch.nn import functional
 from transformers import ProgressCallback, Seq2SeqTrainer
 from transformers.trainer_utils import EvalLoopOutput, SchedulerType
 
+from hf_rnnattn.model_card import CARD_NAME
 from hf_rnnattn.time_budget import TimeBudget, TimeBudgetCallback, TimeBudgetProgressCallback, TimeBudgetSchedule
 
 IGNORED_LABEL = -100
@@ -107,6 +109,11 @@ class SequenceTrainer(Seq2SeqTrainer):
         """As the base class has it, without what ``Seq2SeqTrainer`` changes: it keeps the rows that only fill up."""
         self.gather_function = self.accelerator.gather_for_metrics
         return super().evaluation_loop(*args, **kwargs)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write transformers' card, as ``push_to_hub`` asks for, unless the run has written one of its own."""
+        if not Path(self.args.output_dir, CARD_NAME).exists():
+            super().create_model_card(*args, **kwargs)
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None

@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import (
     AutoTokenizer,
     EarlyStoppingCallback,
+    PreTrainedConfig,
     PreTrainedTokenizerBase,
     TrainerCallback,
     set_seed,
@@ -19,7 +20,7 @@ from transformers import (
 from transformers.trainer_utils import IntervalStrategy
 
 from hf_rnnattn.data_encoding import RnnAttnDataCollator
-from hf_rnnattn.model_building import build_model
+from hf_rnnattn.model_building import build_model, position_limit
 from hf_rnnattn.model_card import write_model_card
 from hf_rnnattn.results import RESULTS_NAME, write_results
 from hf_rnnattn.resuming import last_complete_checkpoint
@@ -88,6 +89,7 @@ def prepare_training(arguments: Arguments) -> TrainingRun:
         tokenizer = _tokenizer(arguments, data, checkpoint)
     set_seed(training.seed)  # the first weights do not depend on what was drawn before
     model = build_model(arguments.model, tokenizer, checkpoint)
+    _fit_lengths(arguments, model.config)
     if arguments.model.model_name_or_path is None:
         model.generation_config.max_length = training.generation_max_length
     with training.main_process_first(desc="encoding the data"):
@@ -118,12 +120,21 @@ def _complete(arguments: Arguments, data: TrainingData) -> None:
         training.do_predict = "test" in data.splits
     if arguments.data.metrics:
         training.predict_with_generate = True
-    if training.generation_max_length is None:
-        training.generation_max_length = arguments.data.max_target_length + 1  # the start token
     if training.device.type == "cpu":
         training.dataloader_pin_memory = False  # pinning is for copies to a GPU
     if (training.metric_for_best_model or "").endswith(ERROR_RATES):
         training.greater_is_better = False  # transformers takes everything but a loss for better if greater
+
+
+def _fit_lengths(arguments: Arguments, config: PreTrainedConfig) -> None:
+    """Keep texts within the model's tables of positions, and generate no more than a target may have."""
+    for side, name in (("encoder", "max_source_length"), ("decoder", "max_target_length")):
+        given, rows = getattr(arguments.data, name), position_limit(config, side)
+        if rows is not None and given > rows:
+            logger.warning("%s is set to %d: the model has no more positions", name, rows)
+            setattr(arguments.data, name, rows)
+    if arguments.training.generation_max_length is None:
+        arguments.training.generation_max_length = arguments.data.max_target_length + 1  # the start token
 
 
 def _check(arguments: Arguments, data: TrainingData) -> None:

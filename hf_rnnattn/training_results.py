@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Seq2SeqTrainingArguments
+from transformers import PreTrainedConfig, Seq2SeqTrainingArguments
 
 from hf_rnnattn.command_line import command_line
 from hf_rnnattn.evaluation import METRICS
@@ -63,18 +63,24 @@ def _of_the_model(metrics: Mapping[str, float], prefix: str) -> dict[str, float 
     return {name: _finite(value) for name, value in named.items() if name not in (*MEASURES_OF_THE_RUN, "samples")}
 
 
-def examples(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TrainingData, count: int
-) -> list[dict[str, str]]:
+def examples(trainer: SequenceTrainer, data: TrainingData, count: int) -> list[dict[str, str]]:
     """The first ``count`` texts of the test data, or else of the validation data, and what the model makes of them."""
     rows = next((data.splits[split] for split in ("test", "validation") if split in data.splits), None)
     if rows is None or count < 1:
         return []
     shown = rows.select(range(min(count, len(rows))))
-    predictions = TextGenerator(model, tokenizer)(list(shown["source"]))
+    sources = [data.arguments.source_prefix + source for source in shown["source"]]
+    generator = TextGenerator(
+        trainer.model,
+        trainer.processing_class,
+        max_source_length=data.arguments.max_source_length,
+        num_beams=trainer.args.generation_num_beams,
+        max_length=trainer.args.generation_max_length,
+    )
+    predictions = generator(sources, list(shown["pair"]) if "pair" in shown.column_names else None)
     return [
         {"source": source, "prediction": prediction, "reference": reference}
-        for source, (prediction, *_), reference in zip(shown["source"], predictions, shown["target"], strict=True)
+        for source, (prediction, *_), reference in zip(sources, predictions, shown["target"], strict=True)
     ]
 
 
@@ -121,7 +127,7 @@ def run_results(
             "max_length": arguments.training.generation_max_length,
         },
         "metric_notes": {name: METRICS[name].description for name in arguments.data.metrics} or None,
-        "examples": examples(model, tokenizer, data, run.num_examples),
+        "examples": examples(trainer, data, run.num_examples),
         "command": command_line("scripts/train_seq2seq.py", without_secrets(arguments.command)),
         "versions": package_versions(),
         "machine": machine(),

@@ -139,8 +139,8 @@ def test_training_leaves_the_cache_setting_of_the_config_alone(tmp_path: Path) -
 def test_every_row_counts_once_in_the_evaluation(tmp_path: Path, generate: bool) -> None:
     rows = ROWS[:5]  # the last batch of two is half full
     arguments = Seq2SeqTrainingArguments(
-        str(tmp_path), per_device_eval_batch_size=2, predict_with_generate=generate, generation_max_length=9, report_to=[], use_cpu=True,
-        disable_tqdm=True,
+        str(tmp_path), per_device_eval_batch_size=2, predict_with_generate=generate, generation_max_length=9,
+        report_to=[], use_cpu=True, disable_tqdm=True,
     )  # fmt: skip
     model = tiny_bart().eval()
     seen = []
@@ -157,3 +157,12 @@ def test_every_row_counts_once_in_the_evaluation(tmp_path: Path, generate: bool)
         expected = sum(size * model(**batch).loss.item() for size, batch in batches) / len(rows)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, abs=1e-5)
     assert seen == [len(rows)]
+
+
+def test_card_of_the_run_is_not_written_over(tmp_path: Path) -> None:
+    trainer = trainer_with_budget(tmp_path, 2, save_strategy="no", disable_tqdm=True)
+    trainer.create_model_card(model_name="of transformers")
+    assert "of transformers" in (tmp_path / "README.md").read_text()
+    (tmp_path / "README.md").write_text("of the run")
+    trainer.create_model_card(model_name="of transformers")
+    assert (tmp_path / "README.md").read_text() == "of the run"

@@ -15,7 +15,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, TrainerCallback
 from hf_rnnattn.results import read_results
 from hf_rnnattn.training import prepare_training
 from hf_rnnattn.training_arguments import parse_arguments
-from small_runs import FLAGS, TINY_BART, flags_of, write_words
+from small_runs import FLAGS, TINY, TINY_BART, flags_of, write_words
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +190,15 @@ def test_other_families_train_with_the_same_script(words, tmp_path: Path) -> Non
     assert tuned["base_model"] == str(tmp_path / "bart")
     assert tuned["model"]["parameters"] == results["model"]["parameters"]
     assert tuned["training"]["arguments"]["label_smoothing_factor"] == 0.1
+
+
+def test_lengths_are_kept_within_the_positions_of_the_model(words, tmp_path: Path, caplog) -> None:
+    config = TINY.replace("hidden_size=16", "hidden_size=16,max_position_embeddings=9")
+    run = prepare_training(parse_arguments(flags_of(words, tmp_path, "--max_steps", "1", config=config)))
+    assert "max_source_length is set to 9" in caplog.text
+    assert max(map(len, run.encoded["train"]["input_ids"])) == 9
+    assert run.arguments.data.max_target_length == 24  # its decoder has no positions
+    assert run.trainer.model.generation_config.max_length == 25
 
 
 def test_evaluation_alone_needs_no_training_data(words, trained: Path, tmp_path: Path) -> None:
