@@ -1,44 +1,43 @@
 """When a cell may hand its weights to torch's fused kernels, and how a mask is kept out of their way."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 
-def fusible_weights(input_to_gates: nn.Linear, state_to_gates: nn.Linear, state: Tensor) -> list[Tensor] | None:
-    """The weights and biases in the order that torch's kernels take, if reading them equals calling the layers.
+def fusible_weights(cell: nn.Module, dtype: torch.dtype) -> list[Tensor] | None:
+    """The cell's weights and biases, in the order that torch's kernels take, if reading them equals calling its layers.
 
     None for layers that were wrapped, replaced or hooked (adapters, quantisation, pruning), that have no bias or
-    another dtype than ``state``, and in compiled or exported graphs.
+    another dtype than ``dtype``, and in compiled or exported graphs.
     """
-    if not (_is_plain(input_to_gates) and _is_plain(state_to_gates)) or torch.compiler.is_compiling():
-        return None
     # The dicts behind the attributes: nn.Module's own look-up would cost more than the rest of this function.
-    first, second = input_to_gates._parameters, state_to_gates._parameters
+    entering, recurrent = cell._modules["input_to_gates"], cell._modules["state_to_gates"]
+    if not (_is_plain(entering) and _is_plain(recurrent)) or torch.compiler.is_compiling():
+        return None
+    first, second = entering._parameters, recurrent._parameters
     weights = [first["weight"], second["weight"], first["bias"], second["bias"]]
-    found: list[Tensor] = [weight for weight in weights if weight is not None and weight.dtype == state.dtype]
-    return found if len(found) == 4 else None
+    found: list[Tensor] = [weight for weight in weights if weight is not None and weight.dtype == dtype]
+    return found if len(found) == len(weights) else None
 
 
-def one_step_may_fuse(x: Tensor, mask: Tensor | None, state: Tensor) -> bool:
-    """Whether torch's kernel for one step sees what it needs: no mask, one dtype throughout, no autocasting."""
-    return mask is None and x.dtype == state.dtype and not _autocasts(x.device)
+def _is_plain(layer: nn.Module | None) -> TypeGuard[nn.Linear]:
+    if type(layer) is not nn.Linear:
+        return False
+    return not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
 
 
-def _is_plain(layer: nn.Module) -> bool:
-    hooks = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
-    return type(layer) is nn.Linear and not hooks
-
-
-def _autocasts(device: torch.device) -> bool:
+def autocasts(device: torch.device) -> bool:
+    """Whether autocasting is on for ``device``."""
     kind = device.type
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Turns autocasting off, under which torch's kernels would carry the state in half precision."""
-    return torch.autocast(device.type, enabled=False) if _autocasts(device) else nullcontext()
+    return torch.autocast(device.type, enabled=False) if autocasts(device) else nullcontext()
 
 
 def gather_front(x: Tensor, mask: Tensor) -> Tensor:

@@ -29,7 +29,6 @@ class LSTMMixer(SteppingMixer):
 
     gates: ClassVar[int] = 4
     state_names: ClassVar[tuple[str, ...]] = ("h", "c")
-    output_determines_state: ClassVar[bool] = False
 
     def init_weights(self) -> None:
         """As every stepping cell, and the forget gate open: its bias is 1 (Jozefowicz et al. 2015)."""

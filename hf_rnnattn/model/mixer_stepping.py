@@ -7,9 +7,11 @@ import torch
 import transformers.initialization as init
 from torch import Tensor, nn
 
-from .fused_kernel import full_precision, fusible_weights, gather_front, one_step_may_fuse, spread_back
+from .fused_kernel import autocasts, full_precision, fusible_weights, gather_front, spread_back
 from .mixer_base import MixerOutput, RecurrentMixer, carry
 from .notation import State
+
+Fused = tuple[Tensor, tuple[Tensor, ...]]  # outputs (B, T, D) and the final state
 
 
 class SteppingMixer(RecurrentMixer):
@@ -23,7 +25,6 @@ class SteppingMixer(RecurrentMixer):
     """
 
     gates: ClassVar[int]  # how many gates of width D a step computes
-    output_determines_state: ClassVar[bool] = True  # the final state can be read off the outputs
 
     def __init__(self, *, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size)
@@ -51,24 +52,21 @@ class SteppingMixer(RecurrentMixer):
         self, x: Tensor, mask: Tensor | None, state: State, memory: Any, return_steps: bool, return_state: bool
     ) -> MixerOutput:
         start = tuple([state[name] for name in self.state_names])
-        weights = None
-        if not return_steps and (mask is None or self.output_determines_state or not return_state):
-            weights = fusible_weights(self.input_to_gates, self.state_to_gates, start[0])
-        if weights is None or (x.shape[1] == 1 and not one_step_may_fuse(x, mask, start[0])):
-            trail = self._loop(x, mask, start)
-            hidden = torch.stack([h for h, *_ in trail], dim=1)  # (B, T, D)
-        elif x.shape[1] == 1:
-            trail = [self.step_kernel(x.squeeze(1), weights, *start)]
-            hidden = trail[0][0].unsqueeze(1)
+        fused = None
+        if not return_steps:
+            one_step = x.shape[1] == 1
+            fused = self._fuse_step(x, mask, start) if one_step else self._fuse_steps(x, mask, start, return_state)
+        if fused is not None:
+            hidden, final = fused
+            steps = None
         else:
-            hidden, final = self._run_sequence(x, mask, weights, start)
-            trail = [final]
-        steps = None
-        if return_steps:
-            columns = zip(*trail, strict=True)
-            steps = {name: torch.stack(column, dim=1) for name, column in zip(self.state_names, columns, strict=True)}
-        final_state = dict(zip(self.state_names, trail[-1], strict=True)) if return_state else {}
-        return MixerOutput(hidden if hidden.dtype == x.dtype else hidden.to(x.dtype), final_state, steps)
+            trail = self._loop(x, mask, start)
+            wanted = len(start) if return_steps else 1
+            columns = [torch.stack([at[i] for at in trail], dim=1) for i in range(wanted)]  # (B, T, D) each
+            hidden, final = columns[0], trail[-1]
+            steps = dict(zip(self.state_names, columns, strict=True)) if return_steps else None
+        state_after = dict(zip(self.state_names, final, strict=True)) if return_state else {}
+        return MixerOutput(hidden if hidden.dtype == x.dtype else hidden.to(x.dtype), state_after, steps)
 
     def _loop(self, x: Tensor, mask: Tensor | None, state: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
         """The state after each step, through the linear layers as modules."""
@@ -83,10 +81,29 @@ class SteppingMixer(RecurrentMixer):
             trail.append(state)
         return trail
 
-    def _run_sequence(
-        self, x: Tensor, mask: Tensor | None, weights: list[Tensor], start: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Masked steps are moved behind the real ones, where they cannot touch them, and overwritten afterwards."""
+    def _fuse_step(self, x: Tensor, mask: Tensor | None, start: tuple[Tensor, ...]) -> Fused | None:
+        """One step in torch's kernel: h (B, 1, D) and the state after it; None where that kernel does not apply."""
+        if mask is not None or x.dtype != start[0].dtype or autocasts(x.device):
+            return None
+        weights = fusible_weights(self, start[0].dtype)
+        if weights is None:
+            return None
+        final = self.step_kernel(x.squeeze(1), weights, *start)
+        return final[0].unsqueeze(1), final
+
+    def _fuse_steps(
+        self, x: Tensor, mask: Tensor | None, start: tuple[Tensor, ...], return_state: bool
+    ) -> Fused | None:
+        """All steps in torch's kernel: h (B, T, D) and the state after them; None where that kernel does not apply.
+
+        Masked steps are moved behind the real ones, where they cannot touch them, and overwritten afterwards. The
+        final state is then read off the outputs.
+        """
+        if mask is not None and return_state and len(start) > 1:  # c is no output
+            return None
+        weights = fusible_weights(self, start[0].dtype)
+        if weights is None:
+            return None
         rows = [tensor.unsqueeze(0) for tensor in start]  # (1, B, D) each
         with full_precision(x.device):
             sequence = (x if mask is None else gather_front(x, mask)).to(start[0].dtype)
@@ -94,7 +111,6 @@ class SteppingMixer(RecurrentMixer):
         if mask is None:
             return hidden, tuple([tensor.squeeze(0) for tensor in final])
         hidden = spread_back(hidden, mask, start[0])
-        # Where c is a state too, nobody asked for it here.
         return hidden, tuple([hidden[:, -1]] * len(start))
 
 
