@@ -60,4 +60,4 @@ def _take(x: Tensor, steps: Tensor) -> Tensor:
     """
     first = torch.arange(0, x.shape[0] * x.shape[1], x.shape[1], device=x.device)  # (B,)
     flat = (steps + first[:, None]).flatten()
-    return x.flatten(0, 1).index_select(0, flat).unflatten(0, steps.shape)
+    return x.flatten(0, 1).index_select(0, flat).view(*steps.shape, -1)
