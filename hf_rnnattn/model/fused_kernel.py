@@ -10,8 +10,8 @@ from torch import Tensor, nn
 def fusible_weights(cell: nn.Module, dtype: torch.dtype) -> list[Tensor] | None:
     """The cell's weights and biases in the order that torch's kernels take, if reading them equals calling its layers.
 
-    None for layers that were wrapped, replaced or hooked (adapters, quantisation, pruning), that have no bias or
-    another dtype than ``dtype``, and in compiled or exported graphs.
+    None for layers that were wrapped, replaced or hooked (adapters, quantisation, pruning, offloading), whose weights
+    are special tensors or have another dtype than ``dtype``, without a bias, and in compiled or exported graphs.
     """
     # The dicts behind the attributes: nn.Module's own look-up would cost more than the rest of this function.
     entering, recurrent = cell._modules["input_to_gates"], cell._modules["state_to_gates"]
@@ -19,12 +19,17 @@ def fusible_weights(cell: nn.Module, dtype: torch.dtype) -> list[Tensor] | None:
         return None
     first, second = entering._parameters, recurrent._parameters
     weights = [first["weight"], second["weight"], first["bias"], second["bias"]]
-    found: list[Tensor] = [weight for weight in weights if weight is not None and weight.dtype == dtype]
-    return found if len(found) == len(weights) else None
+    # A quantised or distributed weight is a subclass that shows the dtype it stands for.
+    usual: list[Tensor] = [
+        weight
+        for weight in weights
+        if weight is not None and type(weight) in (nn.Parameter, Tensor) and weight.dtype == dtype
+    ]
+    return usual if len(usual) == len(weights) else None
 
 
 def _is_plain(layer: nn.Module | None) -> TypeGuard[nn.Linear]:
-    if type(layer) is not nn.Linear:
+    if type(layer) is not nn.Linear or "forward" in layer.__dict__:  # accelerate replaces forward on the instance
         return False
     return not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
 

@@ -19,6 +19,10 @@ KERNELS = {
 BATCH, LENGTH = 4, 7
 
 
+class SpecialTensor(torch.Tensor):
+    """As a quantised or distributed weight is one."""
+
+
 def inputs(cell):
     return torch.randn(BATCH, LENGTH, INPUT, dtype=torch.float64), random_state(cell, BATCH)
 
@@ -126,7 +130,7 @@ def test_a_wrapped_layer_is_called(name, layer, length, kernel_calls):
 
 @each_cell
 @pytest.mark.parametrize("length", [1, LENGTH])
-def test_hooks_parametrisations_and_missing_biases_are_respected(name, length, kernel_calls):
+def test_changed_layers_are_called_instead_of_read(name, length, kernel_calls):
     x = torch.randn(BATCH, length, INPUT, dtype=torch.float64)
 
     hooked = build(name)
@@ -135,6 +139,14 @@ def test_hooks_parametrisations_and_missing_biases_are_respected(name, length, k
     normed = build(name)
     nn.utils.parametrizations.weight_norm(normed.input_to_gates)
     normed(x)
+    assert kernel_calls == []
+
+    offloaded = build(name)
+    offloaded.state_to_gates.forward = lambda h: torch.zeros_like(h).repeat(1, offloaded.gates)
+    offloaded(x)
+    special = build(name)
+    special.input_to_gates.weight = nn.Parameter(special.input_to_gates.weight.detach().as_subclass(SpecialTensor))
+    special(x)
     assert kernel_calls == []
 
     bare = build(name)
