@@ -1,0 +1,111 @@
+"""The virtual environment that quickstart, tests and CI share: when it is made, and from which versions."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from sources import PROJECT
+
+
+@pytest.fixture
+def environment(tmp_path, monkeypatch):
+    """scripts/environment.py of a copy of the project, as a module; installing is recorded, not done."""
+    (tmp_path / "scripts").mkdir()
+    for name in ("scripts/environment.py", "pyproject.toml", "constraints.txt"):
+        shutil.copy(PROJECT / name, tmp_path / name)
+    spec = importlib.util.spec_from_file_location("environment", tmp_path / "scripts" / "environment.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.commands = []
+    monkeypatch.delenv("PIP_CONSTRAINT", raising=False)
+    monkeypatch.setattr(module, "run", lambda command: module.commands.append((command, constraints_of(command))))
+    monkeypatch.setattr(module, "works", lambda python: python.parent.exists())
+    monkeypatch.setattr(module, "create", lambda folder: (folder / "bin").mkdir(parents=True))
+    monkeypatch.setattr(module, "shared_torch", lambda python: tmp_path / "shared_torch.pth")
+    return module
+
+
+def constraints_of(command):
+    with open(command[command.index("--constraint") + 1], encoding="utf-8") as file:
+        return dict(line.strip().split("==") for line in file if "==" in line)
+
+
+def without_torch(monkeypatch, environment):
+    monkeypatch.setattr(environment, "usable_torch", lambda: None)
+
+
+def test_a_second_call_installs_nothing(environment, capsys):
+    environment.main("test")
+    installed = len(environment.commands)
+    environment.main("test")
+    assert len(environment.commands) == installed > 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+
+
+def test_new_pins_are_installed(environment):
+    environment.main("test")
+    before = len(environment.commands)
+    constraints = environment.PROJECT / "constraints.txt"
+    constraints.write_text(constraints.read_text(encoding="utf-8") + "surely==1.0\n", encoding="utf-8")
+    environment.main("test")
+    assert len(environment.commands) > before
+    assert environment.commands[-1][1]["surely"] == "1.0"
+
+
+def test_torch_is_pinned_and_comes_first_where_there_is_none(environment, monkeypatch):
+    without_torch(monkeypatch, environment)
+    environment.main("test")
+    (first, constraints), *_ = environment.commands
+    assert first[-1] == "torch"
+    assert constraints["torch"].startswith("2.")
+
+
+def test_a_torch_that_is_there_is_left_alone(environment):
+    environment.main("test")
+    ((command, constraints),) = environment.commands
+    assert "torch" not in command
+    assert "torch" not in constraints
+    assert "transformers" in constraints
+    assert "site.addsitedir(" in (environment.PROJECT / "shared_torch.pth").read_text(encoding="utf-8")
+
+
+def test_a_torch_that_is_too_old_is_not_used(environment, monkeypatch):
+    class Old:
+        version = "2.9.1+cu128"
+
+    monkeypatch.setattr(environment.importlib.metadata, "distribution", lambda name: Old)
+    assert environment.usable_torch() is None
+    monkeypatch.setattr(Old, "version", "2.11.0")
+    assert environment.usable_torch() is Old
+
+
+def test_the_users_own_pins_stand_above_ours(environment, monkeypatch, tmp_path):
+    without_torch(monkeypatch, environment)
+    pins = tmp_path / "pins.txt"
+    pins.write_text("# mine\nTorch==2.12.0\nRouge-Score<1\n", encoding="utf-8")
+    monkeypatch.setenv("PIP_CONSTRAINT", str(pins))
+    environment.main("test")
+    for _, constraints in environment.commands:
+        assert not {"torch", "rouge_score"} & set(constraints)
+        assert "transformers" in constraints
+
+
+def test_a_python_without_venv_is_told_what_to_install(environment):
+    code = "import runpy, sys; sys.modules['ensurepip'] = None; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    script = str(environment.PROJECT / "scripts" / "environment.py")
+    run = subprocess.run([sys.executable, "-c", code, script, "test"], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "apt-get install python3" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_python_that_is_too_old_or_missing_is_named(tmp_path):
+    for python in ("false", str(tmp_path / "none")):
+        command = ["bash", str(PROJECT / "scripts" / "test.sh")]
+        run = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "PYTHON": python})
+        assert run.returncode == 1
+        assert run.stderr == f"error: PYTHON={python} is not a Python 3.11 or newer\n"
