@@ -178,6 +178,23 @@ def test_an_exported_cell_computes_the_same_without_kernels(name, length):
     assert_close(program.module()(x), cell(x).hidden, **CLOSE)
 
 
+@each_cell
+@pytest.mark.parametrize("length", [1, LENGTH])
+def test_a_compiled_cell_is_one_graph_without_kernels(name, length):
+    cell = build(name)
+    x, state = inputs(cell)
+    called = []
+
+    def backend(graph, _):
+        called.extend(str(node.target) for node in graph.graph.nodes)
+        return graph.forward
+
+    out = torch.compile(cell, backend=backend, fullgraph=True)(x[:, :length], None, state)
+    assert called
+    assert not [target for target in called if any(word in target for word in ("lstm", "gru", "rnn_tanh"))]
+    assert_close(out.hidden, cell(x[:, :length], None, state).hidden, **CLOSE)
+
+
 def test_half_precision_weights_are_not_left_to_a_kernel(kernel_calls):
     cell = build("gru", dtype=torch.bfloat16)
     cell(torch.randn(BATCH, LENGTH, INPUT, dtype=torch.bfloat16))
