@@ -9,16 +9,19 @@ What the stock trainer of transformers 5.23 does wrong for such models, and what
 - A batch in which every label is -100 has the loss 0/0 = NaN. Here it is 0, and so are its gradients.
 - Evaluation counts the rows that fill up the last batch of several processes, and weighs the loss of a smaller last
   batch like that of a full one. Here every row counts once.
+- Training in groups of equal length (``train_sampling_strategy="group_by_length"``) reorders evaluation data too, so
+  that predictions are compared with the references of other rows. Here evaluation keeps its order.
 - The saved config gets ``use_cache=False``, a setting of the training and not of the model. Here it is left alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import Sampler, SequentialSampler
 from transformers import ProgressCallback, Seq2SeqTrainer
 from transformers.trainer_utils import EvalLoopOutput, SchedulerType
 
@@ -109,6 +112,12 @@ class SequenceTrainer(Seq2SeqTrainer):
         """As the base class has it, without what ``Seq2SeqTrainer`` changes: it keeps the rows that only fill up."""
         self.gather_function = self.accelerator.gather_for_metrics
         return super().evaluation_loop(*args, **kwargs)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler | None:
+        """The rows in their own order, also where training groups them by length: references are matched by place."""
+        if self.args.world_size > 1 or not isinstance(eval_dataset, Sized):
+            return None  # the sharding of accelerate keeps the order
+        return SequentialSampler(eval_dataset)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write transformers' card, as ``push_to_hub`` asks for, unless the run has written one of its own."""

@@ -166,3 +166,13 @@ def test_card_of_the_run_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("of the run")
     trainer.create_model_card(model_name="of transformers")
     assert (tmp_path / "README.md").read_text() == "of the run"
+
+
+def test_evaluation_keeps_the_order_of_its_rows_also_where_training_groups_them_by_length(tmp_path):
+    arguments = Seq2SeqTrainingArguments(
+        str(tmp_path), train_sampling_strategy="group_by_length", per_device_eval_batch_size=2, report_to=[],
+        use_cpu=True, disable_tqdm=True,
+    )  # fmt: skip
+    trainer = SequenceTrainer(model=tiny_bart(), args=arguments, train_dataset=ROWS, data_collator=collate)
+    labels = trainer.predict(ROWS).label_ids
+    assert [int((row != -100).sum()) for row in labels] == list(LENGTHS)
