@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import ProgressCallback, Seq2SeqTrainer
+from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import EvalLoopOutput, SchedulerType
 
 from hf_rnnattn.model_card import CARD_NAME
@@ -118,6 +119,11 @@ class SequenceTrainer(Seq2SeqTrainer):
         if self.args.world_size > 1 or not isinstance(eval_dataset, Sized):
             return None  # the sharding of accelerate keeps the order
         return SequentialSampler(eval_dataset)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Save model and tokenizer, and no pickle beside them: nothing reads the arguments back from one."""
+        super()._save(output_dir, state_dict)
+        Path(output_dir or self.args.output_dir, TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write transformers' card, as ``push_to_hub`` asks for, unless the run has written one of its own."""

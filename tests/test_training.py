@@ -66,6 +66,10 @@ def test_results_hold_what_transformers_scripts_write_too(trained: Path) -> None
     assert everything["train_samples"] == 200
 
 
+def test_no_pickle_lies_beside_the_weights(trained: Path) -> None:
+    assert not [file.name for file in trained.iterdir() if file.suffix in (".bin", ".pt", ".pth", ".pkl")]
+
+
 def test_card_is_valid_and_its_numbers_are_those_of_the_results(trained: Path) -> None:
     card = ModelCard.load(trained / "README.md")
     results = read_results(trained)
