@@ -1,10 +1,13 @@
 """When a cell may hand its weights to torch's fused kernels, and how a mask is kept out of their way."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+
+# A quantised or distributed weight is a subclass that shows the dtype it stands for.
+_USUAL = (nn.Parameter, Tensor)
 
 
 def fusible_weights(cell: nn.Module, dtype: torch.dtype) -> list[Tensor] | None:
@@ -18,14 +21,11 @@ def fusible_weights(cell: nn.Module, dtype: torch.dtype) -> list[Tensor] | None:
     if not (_is_plain(entering) and _is_plain(recurrent)) or torch.compiler.is_compiling():
         return None
     first, second = entering._parameters, recurrent._parameters
-    weights = [first["weight"], second["weight"], first["bias"], second["bias"]]
-    # A quantised or distributed weight is a subclass that shows the dtype it stands for.
-    usual: list[Tensor] = [
-        weight
-        for weight in weights
-        if weight is not None and type(weight) in (nn.Parameter, Tensor) and weight.dtype == dtype
-    ]
-    return usual if len(usual) == len(weights) else None
+    weights: list[Any] = [first["weight"], second["weight"], first["bias"], second["bias"]]
+    for weight in weights:
+        if type(weight) not in _USUAL or weight.dtype != dtype:
+            return None
+    return weights
 
 
 def _is_plain(layer: nn.Module | None) -> TypeGuard[nn.Linear]:
@@ -34,15 +34,11 @@ def _is_plain(layer: nn.Module | None) -> TypeGuard[nn.Linear]:
     return not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
 
 
-def autocasts(device: torch.device) -> bool:
-    """Whether autocasting is on for ``device``."""
-    kind = device.type
-    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-
-
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Turns autocasting off, under which torch's kernels would carry the state in half precision."""
-    return torch.autocast(device.type, enabled=False) if autocasts(device) else nullcontext()
+    kind = device.type
+    autocasts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if autocasts else nullcontext()
 
 
 def gather_front(x: Tensor, mask: Tensor) -> Tensor:

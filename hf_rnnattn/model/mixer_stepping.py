@@ -7,7 +7,7 @@ import torch
 import transformers.initialization as init
 from torch import Tensor, nn
 
-from .fused_kernel import autocasts, full_precision, fusible_weights, gather_front, spread_back
+from .fused_kernel import full_precision, fusible_weights, gather_front, spread_back
 from .mixer_base import MixerOutput, RecurrentMixer, carry
 from .notation import State
 
@@ -83,12 +83,13 @@ class SteppingMixer(RecurrentMixer):
 
     def _fuse_step(self, x: Tensor, mask: Tensor | None, start: tuple[Tensor, ...]) -> Fused | None:
         """One step in torch's kernel: h (B, 1, D) and the state after it; None where that kernel does not apply."""
-        if mask is not None or x.dtype != start[0].dtype or autocasts(x.device):
-            return None
-        weights = fusible_weights(self, start[0].dtype)
+        dtype = start[0].dtype
+        weights = fusible_weights(self, dtype) if mask is None and x.dtype == dtype else None
         if weights is None:
             return None
         final = self.step_kernel(x.squeeze(1), weights, *start)
+        if final[0].dtype != dtype:  # autocasting narrowed it; asking beforehand would cost every step
+            return None
         return final[0].unsqueeze(1), final
 
     def _fuse_steps(
