@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import random
 import shlex
 import statistics
 import subprocess
@@ -60,15 +61,21 @@ def _git(*arguments: str) -> str:
 
 
 def alternate(calls: Mapping[str, Callable[[], Any]], repeats: int, warmup: int = 2) -> dict[str, list[float]]:
-    """Seconds of each call in each of ``repeats`` rounds; a round makes every call once, so that all meet one load."""
+    """Seconds of each call in each of ``repeats`` rounds.
+
+    A round makes every call once, so that all meet the same load, in an order drawn anew (from a fixed seed), so that
+    none always follows the one that leaves the caches cold.
+    """
     for _ in range(warmup):
         for call in calls.values():
             call()
     times: dict[str, list[float]] = {name: [] for name in calls}
+    order, draw = list(calls), random.Random(0)
     for _ in range(repeats):
-        for name, call in calls.items():
+        draw.shuffle(order)
+        for name in order:
             start = time.perf_counter()
-            call()
+            calls[name]()
             times[name].append(time.perf_counter() - start)
     return times
 
