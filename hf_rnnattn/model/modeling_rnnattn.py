@@ -191,6 +191,11 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         return BaseModelOutput(last_hidden_state=self.norm(hidden_states))
 
 
+DECODER_STATES = OutputRecorder(RnnAttnDecoderLayer, index=0)
+# Set here, since older versions of transformers have no such argument: where to count layers for ``[-1]``.
+DECODER_STATES.num_hidden_layers_key = "decoder_layers"
+
+
 class RnnAttnDecoder(RnnAttnPreTrainedModel):
     """Target ids so far, and the encoder's output, to vectors: embeddings, then ``decoder_layers`` layers.
 
@@ -198,7 +203,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
     """
 
     _can_record_outputs = {
-        "hidden_states": RnnAttnDecoderLayer,
+        "hidden_states": DECODER_STATES,
         "attentions": OutputRecorder(FullAttentionMixer, index=1),
         "cross_attentions": [
             OutputRecorder(MultiHeadCrossAttention, index=1),
@@ -607,6 +612,17 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         if decoder_token_type_ids is not None:
             model_inputs["decoder_token_type_ids"] = continued(decoder_token_type_ids, length, step=0)[:, -fed:]
         return model_inputs
+
+    def _prefill(self, input_ids: torch.LongTensor, generation_config: Any, *args: Any, **kwargs: Any) -> Any:
+        """Reads the prompt.
+
+        Raises:
+            ValueError: it is to be read in chunks, for which transformers would cut the source's mask into pieces too.
+        """
+        chunk = generation_config.prefill_chunk_size
+        if chunk is not None:
+            raise ValueError(f"prefill_chunk_size must be None for encoder-decoders, got {chunk}")
+        return super()._prefill(input_ids, generation_config, *args, **kwargs)
 
     @staticmethod
     def create_masks_for_generate(

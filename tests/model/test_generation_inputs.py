@@ -210,3 +210,9 @@ def test_generation_beyond_a_learned_position_table_says_so() -> None:
         generate(model, 20, **sources(model))
     with pytest.raises(ValueError, match="target length 13 exceeds max_position_embeddings 12"):
         generate(model, 20, cache_implementation="static", disable_compile=True, **sources(model))
+
+
+def test_reading_a_prompt_in_chunks_is_refused() -> None:
+    model = lively_model("mixed")
+    with pytest.raises(ValueError, match="prefill_chunk_size must be None for encoder-decoders, got 3"):
+        generate(model, 4, decoder_input_ids=prompts(model), prefill_chunk_size=3, **sources(model))

@@ -81,6 +81,16 @@ def test_the_last_hidden_state_is_the_last_of_the_hidden_states() -> None:
     assert torch.equal(output.encoder_hidden_states[-1], output.encoder_last_hidden_state)
 
 
+def test_hidden_states_are_chosen_by_index_on_each_side() -> None:
+    model = make_lively(encoder_mixers=["gru"], decoder_mixers=["gru", "ssru", "lstm"])
+    inputs = {**sources(model), "decoder_input_ids": targets(model)}
+    every = run(model, output_hidden_states=True, **inputs)
+    chosen = run(model, output_hidden_states=[-1], **inputs)
+    for side in ("encoder_hidden_states", "decoder_hidden_states"):
+        assert len(getattr(chosen, side)) == len(getattr(every, side))
+        assert torch.equal(getattr(chosen, side)[-1], getattr(every, side)[-1])
+
+
 @pytest.mark.parametrize("name", DECODERS)
 def test_eager_and_fused_attention_agree(name: str) -> None:
     eager, fused = lively_model(name, attention="eager"), lively_model(name, attention="sdpa")
