@@ -102,6 +102,18 @@ def test_the_rest_of_the_batch_changes_nothing(name: str) -> None:
         assert_close(alone[0], together[row], **EXACT)
 
 
+def test_padding_leaves_the_embeddings_as_zeros_whatever_row_of_the_table_it_names() -> None:
+    model = make_lively(**MIXED, encoder_vocab_size=20)
+    source, mask = lay_out(clean_sources(), "everywhere", filler=19)
+    expected = run(model, input_ids=source, attention_mask=mask, decoder_input_ids=targets(model)).logits
+    with torch.no_grad():
+        model.get_input_embeddings().weight[19] = float("nan")
+    inputs = {"input_ids": source, "attention_mask": mask, "decoder_input_ids": targets(model)}
+    output = run(model, output_hidden_states=True, **inputs)
+    assert (output.encoder_hidden_states[0][~mask] == 0).all()
+    assert torch.equal(output.logits, expected)
+
+
 def gradients(model: Any, loss: Tensor, *inputs: Tensor) -> list[Tensor]:
     """Gradients of ``inputs``; checks that those of the parameters are finite."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
