@@ -95,7 +95,7 @@ def models(vocabulary: int) -> dict[str, Any]:
 def decoding(model: Any, source: torch.Tensor, tokens: int) -> Callable[[], Any]:
     """A call that decodes exactly ``tokens`` tokens for each row of ``source`` (B, S)."""
     mask = torch.ones_like(source)
-    settings = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False, "num_beams": 1}
+    settings = {"max_new_tokens": tokens, "eos_token_id": None, "do_sample": False, "num_beams": 1}
     return lambda: model.generate(source, attention_mask=mask, **settings)
 
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from .plain_linear import linear
+
 
 class Memory(NamedTuple):
     """What a cell reads inside its recurrence, prepared once: keys (B, S, A), values (B, S, C), mask (B, S)."""
@@ -104,7 +106,7 @@ class MultiHeadAttention(nn.Module):
 
     def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values, (B, H, S, d) each, of a memory (B, S, memory_size)."""
-        return self._split_heads(self.k_proj(memory)), self._split_heads(self.v_proj(memory))
+        return self._split_heads(linear(self.k_proj, memory)), self._split_heads(linear(self.v_proj, memory))
 
     def read(
         self, query: Tensor, keys: Tensor, values: Tensor, attention_mask: Tensor | None, **kwargs: Any
@@ -113,7 +115,7 @@ class MultiHeadAttention(nn.Module):
         interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         heads, weights = interface(
             self,
-            self._split_heads(self.q_proj(query)),
+            self._split_heads(linear(self.q_proj, query)),
             keys,
             values,
             attention_mask,
@@ -121,7 +123,7 @@ class MultiHeadAttention(nn.Module):
             scaling=self.scaling,
             **kwargs,
         )
-        return self.out_proj(heads.reshape(query.shape[0], query.shape[1], -1)), weights
+        return linear(self.out_proj, heads.reshape(query.shape[0], query.shape[1], -1)), weights
 
 
 class AdditiveScore(nn.Module):

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from .norms import Connection
+from .plain_linear import linear
 
 
 class FeedForward(nn.Module):
@@ -20,11 +21,10 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        inner = self.activation(self.fc1(x))
+        inner = self.activation(linear(self.fc1, x))
         if self.training and self.dropout:
             inner = nn.functional.dropout(inner, p=self.dropout)
-        y: Tensor = self.fc2(inner)
-        return y
+        return linear(self.fc2, inner)
 
 
 def build_connection(config: Any, input_size: int, output_size: int) -> Connection:

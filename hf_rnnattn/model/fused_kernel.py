@@ -1,13 +1,12 @@
 """When a cell may hand its weights to torch's fused kernels, and how a mask is kept out of their way."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-# A quantised or distributed weight is a subclass that shows the dtype it stands for.
-_USUAL = (nn.Parameter, Tensor)
+from .plain_linear import has_usual_weights, is_plain
 
 
 def fusible_weights(cell: nn.Module, dtype: torch.dtype) -> list[Tensor] | None:
@@ -18,20 +17,11 @@ def fusible_weights(cell: nn.Module, dtype: torch.dtype) -> list[Tensor] | None:
     """
     # The dicts behind the attributes: nn.Module's own look-up would cost more than the rest of this function.
     entering, recurrent = cell._modules["input_to_gates"], cell._modules["state_to_gates"]
-    if not (_is_plain(entering) and _is_plain(recurrent)) or torch.compiler.is_compiling():
+    if not (is_plain(entering) and is_plain(recurrent)) or torch.compiler.is_compiling():
         return None
     first, second = entering._parameters, recurrent._parameters
     weights: list[Any] = [first["weight"], second["weight"], first["bias"], second["bias"]]
-    for weight in weights:
-        if type(weight) not in _USUAL or weight.dtype != dtype:
-            return None
-    return weights
-
-
-def _is_plain(layer: nn.Module | None) -> TypeGuard[nn.Linear]:
-    if type(layer) is not nn.Linear or "forward" in layer.__dict__:  # accelerate replaces forward on the instance
-        return False
-    return not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
+    return weights if has_usual_weights(weights, dtype) else None
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .mixer_base import MixerOutput, RecurrentMixer, carry
 from .notation import State
+from .plain_linear import linear
 from .scan import linear_scan
 
 
@@ -34,7 +35,7 @@ class ScannedMixer(RecurrentMixer):
     ) -> MixerOutput:
         (name,) = self.state_names
         start = state[name]
-        projected = self.input_to_gates(x)  # (B, T, 2 D)
+        projected = linear(self.input_to_gates, x)  # (B, T, 2 D)
         if projected.dtype != start.dtype:
             projected = projected.to(start.dtype)
         if x.shape[1] == 1:

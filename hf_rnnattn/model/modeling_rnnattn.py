@@ -35,6 +35,7 @@ from .mixer_attention import AdditiveCrossAttention, FullAttentionMixer, MultiHe
 from .mixer_base import RecurrentMixer
 from .mixers import attends_itself, recurs
 from .norms import build_norm
+from .plain_linear import linear
 
 
 class RnnAttnPreTrainedModel(PreTrainedModel):
@@ -562,7 +563,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             use_cache=use_cache,
             **kwargs,
         )
-        logits = self.lm_head(self.readout(outputs.last_hidden_state))  # (B, T, V)
+        logits = linear(self.lm_head, self.readout(outputs.last_hidden_state))  # (B, T, V)
         return Seq2SeqLMOutput(
             loss=None if labels is None else seq2seq_loss(logits, labels, num_items_in_batch),
             logits=logits,
