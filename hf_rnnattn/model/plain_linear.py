@@ -11,7 +11,7 @@ _USUAL = (nn.Parameter, Tensor)
 # oneDNN's kernel for float32 products without a gradient; None where torch was built without it.
 _ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.enabled else None
 
-SMALLEST = 2**19  # numbers in a weight; a call of the kernel costs about 17 microseconds, more than it saves on less
+SMALLEST = 2**18  # numbers in a weight; a call of the kernel costs about 17 microseconds, more than it saves on less
 
 
 def is_plain(layer: nn.Module | None) -> TypeGuard[nn.Linear]:
@@ -30,7 +30,7 @@ def linear(layer: nn.Module, x: Tensor) -> Tensor:
     """``layer(x)`` for x (..., D_in).
 
     Decoding on a CPU spends most of its time in products of few rows with large weights. Where torch computes those
-    with MKL, oneDNN takes 0.45 to 0.75 of its time (1 and 16 rows, weights of 512 x 1024 and more, on an AMD
+    with MKL, oneDNN takes 0.45 to 0.85 of its time (1 and 16 rows, weights of 512 x 512 and more, on an AMD
     processor), and differs from it by rounding only. It is used for plain float32 layers of such a size without
     gradient, autocast or tracing; else the layer is called.
     """
