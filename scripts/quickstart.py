@@ -47,7 +47,7 @@ def train(arguments: argparse.Namespace) -> None:
     flags = ["--overwrite_output_dir"] if arguments.retrain else []
     if arguments.max_train_minutes is not None:
         flags += ["--max_train_minutes", str(arguments.max_train_minutes)]
-    run("train_seq2seq.py", str(arguments.config.resolve()), *flags)
+    run("train_seq2seq.py", shown(arguments.config.resolve()), *flags)  # run() starts it in the project folder
 
 
 def run(script: str, *arguments: str) -> None:

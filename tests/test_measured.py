@@ -1,0 +1,67 @@
+"""The numbers that README shows are those of the committed results, and are written nowhere else by hand."""
+
+import json
+from typing import Any
+
+from sources import PROJECT
+
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+PLACES = {
+    "quickstart": "model_cards/quickstart-g2p.json",
+    "decoding": "benchmarks/results/decoding.json",
+    "cells": "benchmarks/results/cells.json",
+}
+RESULTS = {name: json.loads((PROJECT / place).read_text(encoding="utf-8")) for name, place in PLACES.items()}
+
+
+def one(rows: list[dict[str, Any]], **values: Any) -> dict[str, Any]:
+    """The only row with these values."""
+    (row,) = [row for row in rows if values.items() <= row.items()]
+    return row
+
+
+def expected_rows() -> list[str]:
+    """The rows of README's table, from the results."""
+    quickstart, decoding, cells = RESULTS["quickstart"], RESULTS["decoding"]["results"], RESULTS["cells"]["results"]
+    test, training = quickstart["evaluation"]["test"], quickstart["training"]
+    rates, parameters = test["metrics"], quickstart["model"]["parameters"]
+    state = decoding["decoder_state_bytes"]
+    rows = [
+        f"| quickstart: {training['seconds'] / 60:.0f} minutes on two cores, {parameters / 1e6:.1f} M parameters, "
+        f"{test['examples']:,} held-out words | {rates['g2p_word_error_rate']:.1f} % of words and "
+        f"{rates['phoneme_error_rate']:.1f} % of phonemes wrong |",
+    ]
+    for batch, tokens in ((1, 64), (16, 512), (16, 1024)):
+        ratio = one(decoding["cases"], batch=batch, new_tokens=tokens)["times_as_many_as"]
+        rows.append(
+            f"| tokens per second of greedy `generate()`, batch {batch}, {tokens:,} tokens | "
+            f"{ratio['bart']:.2f} × BART, {ratio['t5']:.2f} × T5, {ratio['marian']:.2f} × Marian |"
+        )
+    rows.append(
+        f"| what the decoder keeps of its own past | {state['rnnattn']['after_256_tokens'] / 1024:.0f} KiB, whatever "
+        f"the length; BART: {state['bart']['per_token'] / 1024:.0f} KiB more with every token |"
+    )
+    step = one(cells, task="step", cell="lstm", batch=1, width=512)["against"]["torch.nn.LSTMCell"]["ratio"]
+    (scan,) = one(cells, task="scan")["against"].values()
+    rows.append(f"| time of one LSTM step, width 512 | {step:.2f} × `nn.LSTMCell` |")
+    rows.append(
+        f"| time of a linear scan, forward and backward, 8 × 512 × 512 | {scan['ratio']:.2f} × causal "
+        "`scaled_dot_product_attention` of 8 heads |"
+    )
+    return rows
+
+
+def test_the_table_of_the_readme_holds_the_committed_results():
+    assert [row for row in expected_rows() if row not in README] == []
+
+
+def test_every_row_of_the_table_is_one_of_these():
+    table = README.partition("## Measured\n")[2].partition("\n## ")[0]
+    shown = [line for line in table.splitlines() if line.startswith("| ")]
+    assert shown == ["| what | measured |", *expected_rows()]
+
+
+def test_the_results_say_where_they_were_measured():
+    for name in ("decoding", "cells"):
+        assert {"machine", "commit", "command", "date"} <= RESULTS[name].keys()
+    assert {"machine", "versions", "command"} <= RESULTS["quickstart"].keys()
