@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # what the lazy names below are, for editors and type checkers
     from .alignment import Alignment, align
     from .model.configuration_rnnattn import RnnAttnConfig
+    from .model.heads_causal_rnnattn import RnnAttnForCausalLM
+    from .model.heads_rnnattn import (
+        RnnAttnEncoderModel,
+        RnnAttnForMaskedLM,
+        RnnAttnForQuestionAnswering,
+        RnnAttnForSequenceClassification,
+        RnnAttnForTokenClassification,
+    )
     from .model.modeling_rnnattn import (
         RnnAttnDecoder,
         RnnAttnEncoder,
@@ -28,7 +36,13 @@ _LAZY = {
     "RnnAttnConfig": ".model.configuration_rnnattn",
     "RnnAttnDecoder": ".model.modeling_rnnattn",
     "RnnAttnEncoder": ".model.modeling_rnnattn",
+    "RnnAttnEncoderModel": ".model.heads_rnnattn",
+    "RnnAttnForCausalLM": ".model.heads_causal_rnnattn",
     "RnnAttnForConditionalGeneration": ".model.modeling_rnnattn",
+    "RnnAttnForMaskedLM": ".model.heads_rnnattn",
+    "RnnAttnForQuestionAnswering": ".model.heads_rnnattn",
+    "RnnAttnForSequenceClassification": ".model.heads_rnnattn",
+    "RnnAttnForTokenClassification": ".model.heads_rnnattn",
     "RnnAttnModel": ".model.modeling_rnnattn",
     "RnnAttnPreTrainedModel": ".model.modeling_rnnattn",
     "RnnAttnTokenizer": ".model.tokenization_rnnattn",
@@ -41,7 +55,13 @@ __all__ = [
     "RnnAttnConfig",
     "RnnAttnDecoder",
     "RnnAttnEncoder",
+    "RnnAttnEncoderModel",
+    "RnnAttnForCausalLM",
     "RnnAttnForConditionalGeneration",
+    "RnnAttnForMaskedLM",
+    "RnnAttnForQuestionAnswering",
+    "RnnAttnForSequenceClassification",
+    "RnnAttnForTokenClassification",
     "RnnAttnModel",
     "RnnAttnPreTrainedModel",
     "RnnAttnTokenizer",
@@ -63,19 +83,31 @@ def __dir__() -> list[str]:
     return sorted(set(globals()) | set(__all__))
 
 
+# The auto class of each model. RnnAttnModel stands for AutoModel, which has room for one.
+_AUTO_MODELS = {
+    "AutoModel": "RnnAttnModel",
+    "AutoModelForTextEncoding": "RnnAttnEncoderModel",
+    "AutoModelForSeq2SeqLM": "RnnAttnForConditionalGeneration",
+    "AutoModelForCausalLM": "RnnAttnForCausalLM",
+    "AutoModelForMaskedLM": "RnnAttnForMaskedLM",
+    "AutoModelForSequenceClassification": "RnnAttnForSequenceClassification",
+    "AutoModelForTokenClassification": "RnnAttnForTokenClassification",
+    "AutoModelForQuestionAnswering": "RnnAttnForQuestionAnswering",
+}
+
+
 def register() -> None:
     """Enters the family into transformers' Auto classes and pipelines; called on import, harmless when repeated."""
-    from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
+    import transformers
 
     from .model.configuration_rnnattn import RnnAttnConfig
-    from .model.modeling_rnnattn import RnnAttnForConditionalGeneration, RnnAttnModel
     from .model.tokenization_rnnattn import RnnAttnTokenizer
     from .pipelines import register_pipelines
 
-    AutoConfig.register(RnnAttnConfig.model_type, RnnAttnConfig, exist_ok=True)
-    AutoModel.register(RnnAttnConfig, RnnAttnModel, exist_ok=True)
-    AutoModelForSeq2SeqLM.register(RnnAttnConfig, RnnAttnForConditionalGeneration, exist_ok=True)
-    AutoTokenizer.register(RnnAttnConfig, tokenizer_class=RnnAttnTokenizer, exist_ok=True)
+    transformers.AutoConfig.register(RnnAttnConfig.model_type, RnnAttnConfig, exist_ok=True)
+    for auto_class, model in _AUTO_MODELS.items():
+        getattr(transformers, auto_class).register(RnnAttnConfig, __getattr__(model), exist_ok=True)
+    transformers.AutoTokenizer.register(RnnAttnConfig, tokenizer_class=RnnAttnTokenizer, exist_ok=True)
     register_pipelines()
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention import Memory
+from .decoder_cache import own_cache
 from .feed_forward import build_connection, build_feed_forward
 from .mixer_attention import AdditiveCrossAttention, MultiHeadCrossAttention
 from .mixers import MIXERS, attends_itself, reads_memory, split_mixer
@@ -31,7 +32,8 @@ class Masks(NamedTuple):
 class RnnAttnDecoderLayer(GradientCheckpointingLayer):
     """One layer of the decoder: its mixers, attention to the encoder, then a feed-forward network.
 
-    No attention to the encoder is added where a mixer reads the encoder inside its recurrence.
+    No attention to the encoder is added where a mixer reads the encoder inside its recurrence, or where there is no
+    encoder.
     """
 
     mixers: Any  # a ModuleList, and so are mixer_connections and initial_states: one of each a mixer
@@ -41,9 +43,10 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
     cross_attention_connection: Any
     feed_forward_connection: Any
 
-    def __init__(self, config: Any, layer_idx: int) -> None:
+    def __init__(self, config: Any, layer_idx: int, *, has_encoder: bool = True) -> None:
         super().__init__()
         self.layer_idx = layer_idx
+        self.has_encoder = has_encoder
         entry = config.decoder_mixers[layer_idx]
         size = config.hidden_size
         input_size = config.embedding_size if layer_idx == 0 else size
@@ -58,7 +61,8 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             self.mixer_connections.append(build_connection(config, input_size, size))
             self.initial_states.append(self._build_initial_state(config, name))
             input_size = size
-        self.cross_attention = None if reads_memory(entry) else self._build_cross_attention(config)
+        crosses = has_encoder and not reads_memory(entry)
+        self.cross_attention = self._build_cross_attention(config) if crosses else None
         self.cross_attention_connection = (
             None if self.cross_attention is None else build_connection(config, size, size)
         )
@@ -124,9 +128,10 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             encoder_hidden_states: (B, S, C), clean of padding; None once the cache holds what is prepared from it.
             summary: (B, C), what initial states are made of, or None.
             masks: the masks of this pass.
-            past_key_values: an ``EncoderDecoderCache`` whose layers hold states, or None.
+            past_key_values: a cache whose layers hold states, or None: an ``EncoderDecoderCache`` where there is an
+                encoder.
         """
-        cache = None if past_key_values is None else past_key_values.self_attention_cache.layers[self.layer_idx]
+        cache = None if past_key_values is None else own_cache(past_key_values).layers[self.layer_idx]
         x: Tensor = hidden_states
         memory = self._prepare_memory(encoder_hidden_states, past_key_values)
         for i, connection in enumerate(self.mixer_connections):
@@ -142,8 +147,10 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             x = connection.leave(x, self.feed_forward(connection.enter(x)))
         return x
 
-    def _prepare_memory(self, encoder_hidden_states: Tensor | None, past_key_values: Any) -> tuple[Tensor, Tensor]:
+    def _prepare_memory(self, encoder_hidden_states: Tensor | None, past_key_values: Any) -> Any:
         """Keys (B, H, S, A) and values (B, H, S, C) of the encoder, made once a sequence and kept in the cache."""
+        if not self.has_encoder:
+            return None
         if past_key_values is not None and past_key_values.is_updated.get(self.layer_idx):
             layer = past_key_values.cross_attention_cache.layers[self.layer_idx]
             return layer.keys, layer.values
@@ -161,7 +168,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         self,
         i: int,
         x: Tensor,
-        memory: tuple[Tensor, Tensor],
+        memory: Any,
         summary: Tensor | None,
         masks: Masks,
         cache: Any,

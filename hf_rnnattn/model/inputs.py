@@ -12,8 +12,16 @@ def check_lengths(inputs: Tensor, side: str) -> None:
         raise ValueError(f"{side} length is 0")
 
 
-def check_memory(memory: Tensor, rows: int) -> None:
-    """Raises ValueError if the encoder's output (B, S, C) is empty or is not that of ``rows`` targets."""
+def check_memory(memory: Tensor | None, rows: int, *, has_encoder: bool) -> None:
+    """Raises ValueError if the encoder's output (B, S, C) is missing, empty or not that of ``rows`` targets.
+
+    Without an encoder, it must be None.
+    """
+    if (memory is not None) != has_encoder:
+        needs = "needs encoder_hidden_states" if has_encoder else "has no encoder: encoder_hidden_states must be None"
+        raise ValueError(f"the decoder {needs}")
+    if memory is None:
+        return
     check_lengths(memory, "source")
     if memory.shape[0] != rows:
         raise ValueError(f"the source has {memory.shape[0]} rows, the target {rows}")

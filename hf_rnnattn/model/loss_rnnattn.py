@@ -1,4 +1,6 @@
-"""The loss of sequence-to-sequence models."""
+"""The losses: all are sums over what is taught, divided by a count, so that micro-batches add up to one batch."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,59 @@ def seq2seq_loss(logits: Tensor, labels: Tensor, num_items_in_batch: Tensor | in
     total = nn.functional.cross_entropy(
         wide.reshape(-1, wide.shape[-1]), labels.reshape(-1), ignore_index=IGNORED, reduction="sum"
     )
-    count = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+    return _divided(total, (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+def problem_type_of(labels: Tensor, num_labels: int) -> str:
+    """What labels of sequences are, where the config does not say: transformers' own rule.
+
+    ``regression`` for one label; else ``single_label_classification`` for integers, ``multi_label_classification`` for
+    other numbers.
+    """
+    if num_labels == 1:
+        return "regression"
+    return "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
+
+
+def classification_loss(
+    logits: Tensor, labels: Tensor, problem_type: str, num_items_in_batch: Tensor | int | None = None
+) -> Tensor:
+    """The loss of sequence classification.
+
+    Args:
+        logits: (B, num_labels).
+        labels: (B,) classes for single_label_classification; as many numbers as there are logits for regression
+            (squared error) and multi_label_classification (binary cross-entropy).
+        problem_type: one of these three names.
+        num_items_in_batch: what to divide by, see ``seq2seq_loss``. None: the number of labels.
+
+    Raises:
+        ValueError: another problem type, or another number of labels.
+    """
+    if problem_type == "single_label_classification":
+        return seq2seq_loss(logits[:, None], labels.reshape(-1, 1), num_items_in_batch)
+    losses: dict[str, Any] = {
+        "regression": nn.functional.mse_loss,
+        "multi_label_classification": nn.functional.binary_cross_entropy_with_logits,
+    }
+    if problem_type not in losses:
+        known = ", ".join(["single_label_classification", *losses])
+        raise ValueError(f"problem_type must be one of {known}, got {problem_type!r}")
+    if labels.numel() != logits.numel():
+        raise ValueError(f"labels must be {logits.numel()} numbers, as the logits, got {labels.numel()}")
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    total: Tensor = losses[problem_type](wide, labels.to(wide).reshape(wide.shape), reduction="sum")
+    return _divided(total, labels.numel() if num_items_in_batch is None else num_items_in_batch)
+
+
+def span_loss(logits: Tensor, positions: Tensor) -> Tensor:
+    """Cross-entropy of one position (B,) a row among (B, S); rows whose position lies outside of S are ignored."""
+    positions = positions.reshape(-1).to(logits.device)
+    inside = (positions >= 0) & (positions < logits.shape[1])
+    return seq2seq_loss(logits[:, None], torch.where(inside, positions, IGNORED)[:, None])
+
+
+def _divided(total: Tensor, count: Tensor | int) -> Tensor:
     if isinstance(count, Tensor):
         return total / count.to(total.device).clamp(min=1)
     return total / max(count, 1)

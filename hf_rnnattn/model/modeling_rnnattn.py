@@ -4,11 +4,12 @@ In one sentence: embeddings turn ids into vectors, every layer mixes them over t
 both), the decoder's layers also read the encoder, and the output matrix turns the last vectors into logits.
 """
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
+from transformers.cache_utils import Cache
 from transformers.generation import GenerationMixin
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import (
@@ -23,9 +24,9 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .cache_rnnattn import RnnAttnCacheLayer  # noqa: F401  importing it enters the cache layers in transformers
 from .config_checks import check_config
 from .configuration_rnnattn import RnnAttnConfig
+from .decoder_cache import check_cache, new_cache, own_cache
 from .decoder_layer import Masks, RnnAttnDecoderLayer
 from .embeddings import RnnAttnEmbeddings
 from .encoder_layer import RnnAttnEncoderLayer
@@ -81,6 +82,35 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
         output = target == "lm_head.weight"
         return bool(self.config.tie_word_embeddings if output else self.config.share_encoder_decoder_embeddings)
 
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """Resizes the vocabulary that the model writes, or reads if it writes none, and the output matrix.
+
+        Where source and target share one vocabulary, that is both; where they do not,
+        ``resize_encoder_token_embeddings`` resizes the source's.
+        """
+        table: nn.Embedding = self.base_model.resize_token_embeddings(
+            new_num_tokens, pad_to_multiple_of, mean_resizing
+        )
+        output = self.get_output_embeddings()
+        if output is not None:
+            trained = output.weight.requires_grad
+            output = self._get_resized_lm_head(output, table.num_embeddings, mean_resizing=mean_resizing)
+            self.set_output_embeddings(output.requires_grad_(trained))
+            self.tie_weights()
+        return table
+
+    def _resize_table(self, size_field: str, *sizes: Any) -> nn.Embedding:
+        """Resizes the input embeddings and notes their number in the config."""
+        table: nn.Embedding = self._get_resized_embeddings(self.get_input_embeddings(), *sizes)
+        fields = (
+            ("vocab_size", "encoder_vocab_size") if self.config.share_encoder_decoder_embeddings else (size_field,)
+        )
+        for field in fields:
+            setattr(self.config, field, table.num_embeddings)
+        return table
+
     @property
     def dummy_inputs(self) -> dict[str, Tensor]:
         """A batch of one short source and target."""
@@ -105,7 +135,8 @@ def _embeddings(config: Any, side: str) -> RnnAttnEmbeddings:
 
 def _memory_ends(config: Any) -> str:
     """Where the encoder's last layer ends: at the ``last`` real token, at the ``first``, or each half at its own."""
-    if not config.encoder_layers or not recurs(config.encoder_mixers[-1]):
+    own = config.is_encoder_decoder  # else the encoder is another model, which this config does not describe
+    if not own or not config.encoder_layers or not recurs(config.encoder_mixers[-1]):
         return "last"
     direction = config.encoder_directions[-1]
     if direction == "both":
@@ -118,6 +149,26 @@ def _final_norm(config: Any, size: int) -> nn.Module:
     return (
         build_norm(config.norm_type, size, config.layer_norm_eps) if config.norm_position == "pre" else nn.Identity()
     )
+
+
+def as_kind(config: Any, **flags: bool) -> Any:
+    """The config with these flags set, a copy if that changes it: one config may serve several kinds of models."""
+    if all(getattr(config, name, None) == value for name, value in flags.items()):
+        return config
+    config = copy.deepcopy(config)
+    for name, value in flags.items():
+        setattr(config, name, value)
+    return config
+
+
+def build_output(config: Any, hidden_size: int, vocab_size: int) -> tuple[nn.Module, nn.Linear]:
+    """What turns the last vectors into logits: a read-out and the output matrix.
+
+    A tied output matrix has the width of the embeddings: where the vectors' is another, they are projected to it.
+    """
+    width = config.embedding_size if config.tie_word_embeddings else hidden_size
+    readout = nn.Identity() if width == hidden_size else nn.Linear(hidden_size, width)
+    return readout, nn.Linear(width, vocab_size, bias=config.output_bias)
 
 
 def _check_one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None, prefix: str) -> Tensor:
@@ -154,6 +205,12 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
 
     def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.embeddings.word_embeddings = value
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """Resizes the source vocabulary."""
+        return self._resize_table("encoder_vocab_size", new_num_tokens, pad_to_multiple_of, mean_resizing)
 
     @merge_with_config_defaults
     @capture_outputs
@@ -201,6 +258,9 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
     """Target ids so far, and the encoder's output, to vectors: embeddings, then ``decoder_layers`` layers.
 
     Shapes: input_ids (B, T), encoder_hidden_states (B, S, C) -> last_hidden_state (B, T, hidden_size).
+
+    Args:
+        has_encoder: False builds a language model's decoder, which has nothing to read but its own past.
     """
 
     _can_record_outputs = {
@@ -213,10 +273,13 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         ],
     }
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, *, has_encoder: bool = True) -> None:
         super().__init__(config)
+        self.has_encoder = has_encoder
         self.embeddings = _embeddings(config, "decoder")
-        self.layers = nn.ModuleList([RnnAttnDecoderLayer(config, i) for i in range(config.decoder_layers)])
+        self.layers = nn.ModuleList(
+            [RnnAttnDecoderLayer(config, i, has_encoder=has_encoder) for i in range(config.decoder_layers)]
+        )
         self.norm = _final_norm(config, config.hidden_size)
         self.attends = any(map(attends_itself, config.decoder_mixers))
         self.summarise = {"zeros": None, "mean": mean_over_real, "last": self._last_state}[config.decoder_init]
@@ -230,6 +293,12 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
 
     def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.embeddings.word_embeddings = value
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """Resizes the target vocabulary."""
+        return self._resize_table("vocab_size", new_num_tokens, pad_to_multiple_of, mean_resizing)
 
     def _last_state(self, memory: Tensor, mask: Tensor | None) -> Tensor:
         """The encoder's output (B, C) where its last layer ended."""
@@ -260,24 +329,25 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
             input_ids: (B, T), or ``inputs_embeds`` (B, T, embedding_size).
             attention_mask: (B, past + T) bool or integer, non-zero for real tokens; or what
                 ``RnnAttnForConditionalGeneration.create_masks_for_generate`` made.
-            encoder_hidden_states: (B, S, encoder_hidden_size).
+            encoder_hidden_states: (B, S, encoder_hidden_size); None where there is no encoder.
             encoder_attention_mask: (B, S) bool or integer.
-            past_key_values: an ``EncoderDecoderCache`` built with the config; made here if ``use_cache``.
+            past_key_values: a cache built with the config, an ``EncoderDecoderCache`` where there is an encoder; made
+                here if ``use_cache``.
             token_type_ids: (B, T) segments; all 0 if not given.
             position_ids: (B, T); padding is not counted if not given.
 
         Raises:
-            ValueError: no rows, no tokens, no encoder output, a mask of another shape, or too many positions.
+            ValueError: no rows, no tokens, encoder output missing or unexpected, a mask of another shape, a cache of
+                another kind, or too many positions.
             TypeError: a floating-point mask.
         """
         inputs = _check_one_of(input_ids, inputs_embeds, "decoder_")
         check_lengths(inputs, "target")
-        if encoder_hidden_states is None:
-            raise ValueError("the decoder needs encoder_hidden_states")
-        check_memory(encoder_hidden_states, inputs.shape[0])
+        check_memory(encoder_hidden_states, inputs.shape[0], has_encoder=self.has_encoder)
         if use_cache and past_key_values is None:
-            past_key_values = _new_cache(self.config)
-        check_cache(past_key_values, len(self.layers), encoder_hidden_states.shape[1])
+            past_key_values = new_cache(self.config, has_encoder=self.has_encoder)
+        source_length = None if encoder_hidden_states is None else encoder_hidden_states.shape[1]
+        check_cache(past_key_values, len(self.layers), source_length)
         batch, length = inputs.shape[:2]
         past = 0 if past_key_values is None else past_key_values.get_seq_length()
         if isinstance(past, int):
@@ -291,10 +361,11 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         positions = positions if position_ids is None else position_ids
         hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, positions, mask)
         if self.attends:
-            cache = None if past_key_values is None else past_key_values.self_attention_cache
-            causal_mask = create_causal_mask(self.config, hidden_states, causal_mask, cache)
-        masks = self._masks(hidden_states, mask, causal_mask, encoder_hidden_states, encoder_attention_mask)
-        memory, summary = self._read_encoder(encoder_hidden_states, masks.memory_mask, past_key_values)
+            causal_mask = create_causal_mask(self.config, hidden_states, causal_mask, own_cache(past_key_values))
+        masks, memory, summary = Masks(mask, causal_mask, None, None), None, None
+        if encoder_hidden_states is not None:
+            masks = self._masks(hidden_states, mask, causal_mask, encoder_hidden_states, encoder_attention_mask)
+            memory, summary = self._read_encoder(encoder_hidden_states, masks.memory_mask, past_key_values)
         for layer in self.layers:
             hidden_states = layer(
                 hidden_states, memory, summary, masks, past_key_values=past_key_values, use_cache=use_cache, **kwargs
@@ -329,41 +400,14 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
 MASKS_FOR_GENERATE = ("recurrent", "full_attention", "positions")
 
 
-def _new_cache(config: Any) -> EncoderDecoderCache:
-    view = config.get_text_config(decoder=True)
-    return EncoderDecoderCache(DynamicCache(config=view), DynamicCache(config=view))
-
-
-def check_cache(past_key_values: Any, num_layers: int, source_length: int) -> None:
-    """Raises ValueError if a cache cannot hold what this model puts there: one that was built without its config.
-
-    Static tables for the encoder's keys and values must have the length of the source: were there more slots, the
-    decoder would attend to empty ones.
-    """
-    if past_key_values is None:
-        return
-    for part in ("self_attention_cache", "cross_attention_cache"):
-        layers = getattr(getattr(past_key_values, part, None), "layers", [])
-        if len(layers) != num_layers or not all(hasattr(layer, "read_states") for layer in layers):
-            raise ValueError(
-                "past_key_values must be EncoderDecoderCache(DynamicCache(config=config), "
-                "DynamicCache(config=config)) with this model's config, or a StaticCache in the same places; "
-                f"got {past_key_values!r}"
-            )
-        slots = getattr(layers[0], "max_cache_len", source_length)
-        if part == "cross_attention_cache" and slots != source_length:
-            raise ValueError(
-                f"the static cross-attention cache holds {slots} source tokens, the source has {source_length}"
-            )
-
-
 class RnnAttnModel(RnnAttnPreTrainedModel):
     """Encoder and decoder without an output matrix."""
 
     _tied_weights_keys = {"encoder.embeddings.word_embeddings.weight": "decoder.embeddings.word_embeddings.weight"}
 
     def __init__(self, config: Any) -> None:
-        super().__init__(config)
+        super().__init__(as_kind(config, is_encoder_decoder=True))
+        config = self.config
         self.encoder = RnnAttnEncoder(config)
         self.decoder = RnnAttnDecoder(config)
         self.post_init()
@@ -384,13 +428,9 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
 
         Where they are separate, ``resize_encoder_token_embeddings`` resizes the source vocabulary.
         """
-        table: nn.Embedding = self._get_resized_embeddings(
-            self.decoder.get_input_embeddings(), new_num_tokens, pad_to_multiple_of, mean_resizing
-        )
-        self.config.vocab_size = table.num_embeddings
+        table = self.decoder.resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
         if self.config.share_encoder_decoder_embeddings:
             self.set_input_embeddings(table)
-            self.config.encoder_vocab_size = table.num_embeddings
         return table
 
     def resize_encoder_token_embeddings(
@@ -403,11 +443,7 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
         """
         if self.config.share_encoder_decoder_embeddings:
             raise ValueError("share_encoder_decoder_embeddings is True: resize_token_embeddings resizes both sides")
-        table: nn.Embedding = self._get_resized_embeddings(
-            self.encoder.get_input_embeddings(), new_num_tokens, pad_to_multiple_of, mean_resizing
-        )
-        self.config.encoder_vocab_size = table.num_embeddings
-        return table
+        return self.encoder.resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
 
     @can_return_tuple
     def forward(
@@ -426,7 +462,15 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
         use_cache: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> Seq2SeqModelOutput:
-        """Runs the encoder, unless ``encoder_outputs`` are given, then the decoder: see their ``forward``."""
+        """Runs the encoder, unless ``encoder_outputs`` are given, then the decoder: see their ``forward``.
+
+        Without a target the source is one, shifted to the right, as in BART: so the source alone gives features.
+
+        Raises:
+            ValueError: neither a target, nor a source in the target's vocabulary.
+        """
+        if decoder_input_ids is None and decoder_inputs_embeds is None:
+            decoder_input_ids = self._target_from_source(input_ids)
         if encoder_outputs is None:
             encoder_outputs = self.encoder(
                 input_ids=input_ids,
@@ -460,6 +504,37 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
             encoder_attentions=encoder_outputs.attentions,
         )
 
+    def _target_from_source(self, input_ids: Tensor | None) -> Tensor:
+        if input_ids is None or not self.config.share_encoder_decoder_embeddings:
+            raise ValueError(
+                "decoder_input_ids must be given (or decoder_inputs_embeds, or labels to a model with a loss): they "
+                "are made from input_ids only where both sides have one table of embeddings"
+            )
+        return shift_tokens_right(input_ids, self.config.pad_token_id, self.config.decoder_start_token_id)
+
+
+def create_masks_for_generate(
+    config: Any,
+    inputs_embeds: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    past_key_values: Cache,
+    **kwargs: Any,
+) -> dict[str, torch.Tensor | None]:
+    """The decoder's masks for one step with a static cache, made outside of the compiled graph.
+
+    A recurrence needs the two-dimensional mask that transformers' own version folds into a four-dimensional one.
+    """
+    batch, length = inputs_embeds.shape[:2]
+    past = int(past_key_values.get_seq_length())
+    mask = as_bool_mask(attention_mask, batch=batch, length=past + length, name="decoder_attention_mask")
+    attends = any(map(attends_itself, config.decoder_mixers))
+    cache = own_cache(past_key_values)
+    return {
+        "recurrent": None if mask is None else mask[:, -length:],
+        "full_attention": create_causal_mask(config, inputs_embeds, mask, cache) if attends else None,
+        "positions": positions_of(mask, past, length, inputs_embeds.device),
+    }
+
 
 class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
     """Encoder-decoder with an output matrix: translation, summaries, pronunciation, whatever maps text to text."""
@@ -467,13 +542,10 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embeddings.word_embeddings.weight"}
 
     def __init__(self, config: Any) -> None:
-        super().__init__(config)
+        super().__init__(as_kind(config, is_encoder_decoder=True))
+        config = self.config
         self.model = RnnAttnModel(config)
-        # The token table has the width of embeddings: where the decoder's differs, a tied output needs a projection.
-        width = config.embedding_size if config.tie_word_embeddings else config.hidden_size
-        same = width == config.hidden_size
-        self.readout = nn.Identity() if same else nn.Linear(config.hidden_size, width)
-        self.lm_head = nn.Linear(width, config.vocab_size, bias=config.output_bias)
+        self.readout, self.lm_head = build_output(config, config.hidden_size, config.vocab_size)
         self.post_init()
 
     def get_encoder(self, *args: Any, **kwargs: Any) -> RnnAttnEncoder:
@@ -493,17 +565,6 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
 
     def set_output_embeddings(self, value: nn.Linear) -> None:
         self.lm_head = value
-
-    def resize_token_embeddings(
-        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
-    ) -> nn.Embedding:
-        """As ``RnnAttnModel.resize_token_embeddings``, and the output matrix with it."""
-        table = self.model.resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
-        trained = self.lm_head.weight.requires_grad
-        self.lm_head = self._get_resized_lm_head(self.lm_head, table.num_embeddings, mean_resizing=mean_resizing)
-        self.lm_head.requires_grad_(trained)
-        self.tie_weights()
-        return table
 
     def resize_encoder_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
@@ -625,25 +686,4 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             raise ValueError(f"prefill_chunk_size must be None for encoder-decoders, got {chunk}")
         return super()._prefill(input_ids, generation_config, *args, **kwargs)
 
-    @staticmethod
-    def create_masks_for_generate(
-        config: Any,
-        inputs_embeds: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        past_key_values: Cache,
-        **kwargs: Any,
-    ) -> dict[str, torch.Tensor | None]:
-        """The decoder's masks for one step with a static cache, made outside of the compiled graph.
-
-        A recurrence needs the two-dimensional mask that transformers' own version folds into a four-dimensional one.
-        """
-        batch, length = inputs_embeds.shape[:2]
-        past = int(past_key_values.get_seq_length())
-        mask = as_bool_mask(attention_mask, batch=batch, length=past + length, name="decoder_attention_mask")
-        attends = any(map(attends_itself, config.decoder_mixers))
-        cache = past_key_values.self_attention_cache
-        return {
-            "recurrent": None if mask is None else mask[:, -length:],
-            "full_attention": create_causal_mask(config, inputs_embeds, mask, cache) if attends else None,
-            "positions": positions_of(mask, past, length, inputs_embeds.device),
-        }
+    create_masks_for_generate = staticmethod(create_masks_for_generate)

@@ -77,9 +77,16 @@ def test_ids_and_vectors_at_once_or_neither_are_refused() -> None:
     with pytest.raises(ValueError, match="exactly one of input_ids and inputs_embeds must be given, got 0"):
         run(model, **inputs_with(input_ids=None))
     with pytest.raises(ValueError, match=r"exactly one of decoder_input_ids and decoder_inputs_embeds .* got 0"):
-        run(model, **inputs_with(decoder_input_ids=None))
+        model.get_decoder()(encoder_hidden_states=vectors)
     with pytest.raises(ValueError, match="needs encoder_hidden_states"):
         model.get_decoder()(targets(model))
+
+
+def test_a_target_is_made_from_the_source_only_where_they_share_a_vocabulary() -> None:
+    with pytest.raises(ValueError, match="decoder_input_ids must be given"):
+        run(make_lively(share_encoder_decoder_embeddings=False), **inputs_with(decoder_input_ids=None))
+    with pytest.raises(ValueError, match="decoder_input_ids must be given"):
+        run(lively_model("mixed"), inputs_embeds=torch.zeros(3, 7, 12).double())
 
 
 def test_more_positions_than_a_learned_table_has_are_refused() -> None:

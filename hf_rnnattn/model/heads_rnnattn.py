@@ -1,0 +1,271 @@
+"""Heads on the encoder alone: labels for sequences, for tokens, spans that answer questions, masked tokens.
+
+Their encoder has the names that it has in an encoder-decoder, so the one's checkpoint initialises the other:
+``RnnAttnForMaskedLM`` may pretrain what ``RnnAttnForConditionalGeneration`` then fine-tunes.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    MaskedLMOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs, can_return_tuple
+
+from .inputs import as_bool_mask, mean_over_real
+from .loss_rnnattn import classification_loss, problem_type_of, seq2seq_loss, span_loss
+from .modeling_rnnattn import RnnAttnEncoder, RnnAttnPreTrainedModel, as_kind, build_output
+from .plain_linear import linear
+
+
+class RnnAttnEncoderModel(RnnAttnPreTrainedModel):
+    """The encoder alone; loads from a checkpoint of any model of the family that has one.
+
+    Shapes: input_ids (B, S) -> last_hidden_state (B, S, encoder_hidden_size).
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(as_kind(config, is_encoder_decoder=False))
+        self.encoder = RnnAttnEncoder(self.config)
+        self.post_init()
+
+    def get_encoder(self, *args: Any, **kwargs: Any) -> RnnAttnEncoder:
+        return self.encoder
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.encoder.set_input_embeddings(value)
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """Resizes the source vocabulary."""
+        return self.encoder.resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutput:
+        """Encodes a batch: see ``RnnAttnEncoder.forward``."""
+        outputs: BaseModelOutput = self.encoder(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        return outputs
+
+
+class _EncoderHead(RnnAttnPreTrainedModel):
+    """What the heads below share: the encoder, and its dropped-out output."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(as_kind(config, is_encoder_decoder=False))
+        self.width = int(config.encoder_hidden_size)
+        self.model = RnnAttnEncoderModel(self.config)
+        self.dropout = nn.Dropout(self.config.dropout)
+
+    def get_encoder(self, *args: Any, **kwargs: Any) -> RnnAttnEncoder:
+        return self.model.encoder
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.model.set_input_embeddings(value)
+
+
+class RnnAttnForSequenceClassification(_EncoderHead):
+    """One label a sequence, several, or numbers: a linear layer over the mean of the encoder's output.
+
+    Shapes: input_ids (B, S) -> logits (B, num_labels). Padding does not enter the mean.
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.classifier = nn.Linear(self.width, self.config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SequenceClassifierOutput:
+        """Classifies a batch.
+
+        Args:
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: see ``RnnAttnEncoder.forward``.
+            labels: (B,) classes, or (B,) numbers if ``num_labels`` is 1, or (B, num_labels) of 0 and 1. What they are
+                is ``config.problem_type``; where that is None, their type and ``num_labels`` tell.
+            num_items_in_batch: what the summed loss is divided by, see ``seq2seq_loss``.
+        """
+        outputs = self.model(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
+        hidden = outputs.last_hidden_state
+        mask = as_bool_mask(attention_mask, batch=hidden.shape[0], length=hidden.shape[1], name="attention_mask")
+        if mask is not None:
+            hidden = torch.where(mask[..., None], hidden, 0.0)
+        logits = self.classifier(self.dropout(mean_over_real(hidden, mask)))  # (B, num_labels)
+        loss = None
+        if labels is not None:
+            if self.config.problem_type is None:
+                self.config.problem_type = problem_type_of(labels, self.config.num_labels)
+            loss = classification_loss(logits, labels, self.config.problem_type, num_items_in_batch)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+class RnnAttnForTokenClassification(_EncoderHead):
+    """A label for every token.
+
+    Shapes: input_ids (B, S) -> logits (B, S, num_labels).
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.classifier = nn.Linear(self.width, self.config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> TokenClassifierOutput:
+        """Labels the tokens of a batch.
+
+        Args:
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: see ``RnnAttnEncoder.forward``.
+            labels: (B, S) classes; -100 is ignored.
+            num_items_in_batch: what the summed loss is divided by, see ``seq2seq_loss``.
+        """
+        outputs = self.model(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
+        logits = self.classifier(self.dropout(outputs.last_hidden_state))  # (B, S, num_labels)
+        return TokenClassifierOutput(
+            loss=None if labels is None else seq2seq_loss(logits, labels, num_items_in_batch),
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+class RnnAttnForQuestionAnswering(_EncoderHead):
+    """Where the answer to a question begins and ends in a text; question and text are one sequence of two segments.
+
+    Shapes: input_ids (B, S) -> start_logits (B, S), end_logits (B, S).
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.qa_outputs = nn.Linear(self.width, 2)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> QuestionAnsweringModelOutput:
+        """Scores where the answer begins and ends.
+
+        Args:
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: see ``RnnAttnEncoder.forward``.
+            start_positions, end_positions: (B,) the answer's first and last token; those outside of the sequence, in
+                which a longer text's answer was cut off, are ignored.
+        """
+        outputs = self.model(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
+        start_logits, end_logits = self.qa_outputs(self.dropout(outputs.last_hidden_state)).unbind(-1)  # (B, S) each
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = (span_loss(start_logits, start_positions) + span_loss(end_logits, end_positions)) / 2
+        return QuestionAnsweringModelOutput(
+            loss=loss,
+            start_logits=start_logits.contiguous(),
+            end_logits=end_logits.contiguous(),
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+class RnnAttnForMaskedLM(_EncoderHead):
+    """The tokens behind masks.
+
+    Shapes: input_ids (B, S) -> logits (B, S, encoder_vocab_size).
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.encoder.embeddings.word_embeddings.weight"}
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        config = self.config
+        self.readout, self.lm_head = build_output(config, config.encoder_hidden_size, config.encoder_vocab_size)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Linear:
+        return self.lm_head
+
+    def set_output_embeddings(self, value: nn.Linear) -> None:
+        self.lm_head = value
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MaskedLMOutput:
+        """Scores the tokens that may stand at every position.
+
+        Args:
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: see ``RnnAttnEncoder.forward``.
+            labels: (B, S) tokens; -100 is ignored.
+            num_items_in_batch: what the summed loss is divided by, see ``seq2seq_loss``.
+        """
+        outputs = self.model(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
+        logits = linear(self.lm_head, self.readout(outputs.last_hidden_state))  # (B, S, V)
+        return MaskedLMOutput(
+            loss=None if labels is None else seq2seq_loss(logits, labels, num_items_in_batch),
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
