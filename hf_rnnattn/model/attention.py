@@ -153,5 +153,6 @@ class AdditiveScore(nn.Module):
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
         """query (B, T, D), keys (B, S, A) -> scores (B, T, S)."""
         compared = torch.tanh(self.query_proj(query)[:, :, None] + keys[:, None])  # (B, T, S, A)
-        scores: Tensor = self.score_proj(compared).squeeze(-1)  # (B, T, S)
-        return scores
+        # Three dimensions: the 8-bit layers of bitsandbytes take no more.
+        scores: Tensor = self.score_proj(compared.flatten(0, 1))  # (B T, S, 1)
+        return scores.view(compared.shape[:-1])  # (B, T, S)

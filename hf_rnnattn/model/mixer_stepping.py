@@ -119,10 +119,12 @@ def init_gates(linear: nn.Linear, gates: int, fill: Any) -> None:
     """Fills each gate's block of ``linear`` (gates * D, D_in) by itself and zeroes the bias.
 
     Built as full tensors, since transformers marks what came from a checkpoint on whole parameters, not on slices.
+    Such weights are left alone: those that were quantised while they were loaded cannot even be asked for a copy.
     """
-    weight = torch.empty_like(linear.weight, dtype=torch.float32)
-    for block in weight.chunk(gates, dim=0):
-        fill(block)
-    init.copy_(linear.weight, weight)
+    if not getattr(linear.weight, "_is_hf_initialized", False):
+        weight = torch.empty_like(linear.weight, dtype=torch.float32)
+        for block in weight.chunk(gates, dim=0):
+            fill(block)
+        init.copy_(linear.weight, weight)
     if linear.bias is not None:
         init.zeros_(linear.bias)
