@@ -51,19 +51,28 @@ def make_lively(seed: int = 0, **overrides: Any) -> RnnAttnForConditionalGenerat
     fields |= {"tie_word_embeddings": False, "output_bias": True}
     model = build(tiny_config(**{**fields, **overrides}), seed).double()
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-            parameter.add_(noise * (0.7 / parameter.shape[1] ** 0.5 if parameter.dim() > 1 else 0.3))
-        _fit_output(model, generator)
+    enlarge(model, generator)
+    source, target = (torch.randint(0, model.config.vocab_size, (96, 12), generator=generator) for _ in range(2))
+    fit_output(model, target, input_ids=source, decoder_input_ids=target)
     return model
 
 
-def _fit_output(model: RnnAttnForConditionalGeneration, generator: torch.Generator) -> None:
-    """Fits the output layer to name the successor of the last token and, fainter, another of the one before it."""
+@torch.no_grad()
+def enlarge(model: Any, generator: torch.Generator) -> None:
+    """Adds noise to all weights."""
+    for parameter in model.parameters():
+        noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+        parameter.add_(noise * (0.7 / parameter.shape[1] ** 0.5 if parameter.dim() > 1 else 0.3))
+
+
+@torch.no_grad()
+def fit_output(model: Any, target: Tensor, **inputs: Any) -> None:
+    """Fits the output layer to name the successor of the last token and, fainter, another of the one before it.
+
+    ``target`` (N, T) is what the decoder reads when it is given ``inputs``.
+    """
     size = model.config.vocab_size
-    source, target = (torch.randint(0, size, (96, 12), generator=generator) for _ in range(2))
-    hidden = model.model(input_ids=source, decoder_input_ids=target).last_hidden_state[:, 1:]  # (96, 11, D)
+    hidden = model.model(**inputs).last_hidden_state[:, 1:]  # (N, T - 1, D)
     design = torch.cat([hidden, torch.ones_like(hidden[..., :1])], dim=-1).flatten(0, 1)
     wanted = torch.eye(size).double()
     last, earlier = target[:, 1:], target[:, :-1]

@@ -22,7 +22,11 @@ from hf_rnnattn import RnnAttnConfig
 
 # Fields that the config got after a committed checkpoint was made, and the value under which that checkpoint is
 # what it was. A new field goes in here together with its default.
-OLD_BEHAVIOUR: dict[str, Any] = {}
+OLD_BEHAVIOUR: dict[str, Any] = {
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "cross_attention_hidden_size": None,
+}
 
 CHECKPOINTS = sorted(FOLDER.iterdir())
 OWN_FIELDS = {field.name: field for field in dataclasses.fields(RnnAttnConfig)}

@@ -73,6 +73,9 @@ def _check_numbers(fields: dict[str, Any]) -> None:
         value = fields[name]
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
+    width = fields["cross_attention_hidden_size"]
+    if width is not None and not 1 <= width <= MAX_SIZE:
+        raise ValueError(f"cross_attention_hidden_size must be in [1, {MAX_SIZE}], got {width}")
     for name in DROPOUTS:
         if not 0 <= fields[name] < 1:  # False for NaN
             raise ValueError(f"{name} must be in [0, 1), got {fields[name]}")

@@ -1,5 +1,6 @@
 """Configuration of the RnnAttn family."""
 
+import copy
 import logging
 from typing import Any
 
@@ -13,13 +14,10 @@ logger = logging.getLogger(__name__)
 # Keys that transformers itself puts into a config.json or passes on; any other key that is no field is a mistake.
 KNOWN_EXTRA_KEYS = {
     "_commit_hash",
-    "add_cross_attention",
     "attn_implementation",
     "auto_map",
-    "cross_attention_hidden_size",
     "custom_pipelines",
     "experts_implementation",
-    "is_decoder",
     "model_type",
     "name_or_path",
     "num_labels",
@@ -81,6 +79,10 @@ class RnnAttnConfig(PreTrainedConfig):
         init_std: standard deviation of the normal distribution that initialises linear layers and embeddings;
             recurrent cells have initialisations of their own.
         use_cache: whether the decoder returns its cache.
+        is_decoder: whether the model is a decoder only; every model class sets this in its own config.
+        add_cross_attention: whether a language model (``RnnAttnForCausalLM``) attends to an encoder's output, as the
+            decoder of transformers' ``EncoderDecoderModel`` and its like does.
+        cross_attention_hidden_size: the width of that output; ``hidden_size`` if None.
         pad_token_id: padding on both sides.
         bos_token_id, eos_token_id: begin and end of a sequence.
         decoder_start_token_id: first token fed to the decoder; defaults to ``bos_token_id``.
@@ -139,6 +141,9 @@ class RnnAttnConfig(PreTrainedConfig):
     init_std: float = 0.02
     use_cache: bool = True
     is_encoder_decoder: bool = True
+    is_decoder: bool = False
+    add_cross_attention: bool = False
+    cross_attention_hidden_size: int | None = None
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
     eos_token_id: int | list[int] | None = 2
@@ -182,6 +187,19 @@ class RnnAttnConfig(PreTrainedConfig):
     @decoder_layer_types.setter
     def decoder_layer_types(self, value: Any) -> None:
         """Ignores the value: ``decoder_mixers`` decides. transformers assigns it when it copies a config."""
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> Any:
+        """The decoder's view for ``decoder=True``, where ``decoder_X`` is called ``X``, also of a language model.
+
+        transformers makes such a view of encoder-decoders; it counts the layers of caches with it.
+        """
+        if not (decoder and self.is_decoder) or encoder or "decoder_layers" not in vars(self):
+            return super().get_text_config(decoder=decoder, encoder=encoder)
+        view = copy.deepcopy(self)
+        view.is_encoder_decoder = True
+        view = PreTrainedConfig.get_text_config(view, decoder=True)
+        view.is_encoder_decoder = self.is_encoder_decoder
+        return view
 
     def validate_architecture(self) -> None:
         """Checks every field; called by transformers when a config is built and when it is saved."""

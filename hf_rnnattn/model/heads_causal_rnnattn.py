@@ -29,10 +29,9 @@ class RnnAttnDecoderModel(RnnAttnPreTrainedModel):
 
     def __init__(self, config: Any) -> None:
         config = as_kind(config, is_encoder_decoder=False, is_decoder=True)
-        has_encoder = bool(getattr(config, "add_cross_attention", False))
+        has_encoder = config.add_cross_attention
         if has_encoder:
-            width = getattr(config, "cross_attention_hidden_size", None) or config.hidden_size
-            config = as_kind(config, encoder_hidden_size=width)
+            config = as_kind(config, encoder_hidden_size=config.cross_attention_hidden_size or config.hidden_size)
         else:
             _check_needs_no_encoder(config)
         super().__init__(config)

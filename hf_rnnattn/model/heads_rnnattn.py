@@ -23,15 +23,44 @@ from .loss_rnnattn import classification_loss, problem_type_of, seq2seq_loss, sp
 from .modeling_rnnattn import RnnAttnEncoder, RnnAttnPreTrainedModel, as_kind, build_output
 from .plain_linear import linear
 
+# What says where a checkpoint's config.json is.
+PLACE = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+# The one table of both sides is stored under the decoder's name.
+SHARED_TABLE = {r"decoder\.embeddings\.word_embeddings\.": "encoder.embeddings.word_embeddings."}
 
-class RnnAttnEncoderModel(RnnAttnPreTrainedModel):
-    """The encoder alone; loads from a checkpoint of any model of the family that has one.
+
+class _EncoderOnly(RnnAttnPreTrainedModel):
+    """Loads an encoder from a checkpoint of any model of the family that has one."""
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(as_kind(config, is_encoder_decoder=False), *args, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As ever; an encoder-decoder's one table of embeddings becomes the encoder's."""
+        config: Any = kwargs.get("config")
+        if not hasattr(config, "share_encoder_decoder_embeddings"):
+            place = {name: kwargs[name] for name in PLACE if name in kwargs}
+            config = cls.config_class.from_pretrained(config or pretrained_model_name_or_path, **place)
+        if config.is_encoder_decoder and config.share_encoder_decoder_embeddings:
+            kwargs["key_mapping"] = {**SHARED_TABLE, **(kwargs.get("key_mapping") or {})}
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        # Saving would rename the table back, but what is saved is no encoder-decoder.
+        model._weight_conversions = [
+            entry for entry in model._weight_conversions if not {*entry.source_patterns} & {*SHARED_TABLE}
+        ]
+        return loaded
+
+
+class RnnAttnEncoderModel(_EncoderOnly):
+    """The encoder alone.
 
     Shapes: input_ids (B, S) -> last_hidden_state (B, S, encoder_hidden_size).
     """
 
     def __init__(self, config: Any) -> None:
-        super().__init__(as_kind(config, is_encoder_decoder=False))
+        super().__init__(config)
         self.encoder = RnnAttnEncoder(self.config)
         self.post_init()
 
@@ -72,11 +101,11 @@ class RnnAttnEncoderModel(RnnAttnPreTrainedModel):
         return outputs
 
 
-class _EncoderHead(RnnAttnPreTrainedModel):
+class _EncoderHead(_EncoderOnly):
     """What the heads below share: the encoder, and its dropped-out output."""
 
     def __init__(self, config: Any) -> None:
-        super().__init__(as_kind(config, is_encoder_decoder=False))
+        super().__init__(config)
         self.width = int(config.encoder_hidden_size)
         self.model = RnnAttnEncoderModel(self.config)
         self.dropout = nn.Dropout(self.config.dropout)
@@ -228,19 +257,19 @@ class RnnAttnForMaskedLM(_EncoderHead):
     Shapes: input_ids (B, S) -> logits (B, S, encoder_vocab_size).
     """
 
-    _tied_weights_keys = {"lm_head.weight": "model.encoder.embeddings.word_embeddings.weight"}
+    _tied_weights_keys = {"mlm_head.weight": "model.encoder.embeddings.word_embeddings.weight"}
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         config = self.config
-        self.readout, self.lm_head = build_output(config, config.encoder_hidden_size, config.encoder_vocab_size)
+        self.mlm_readout, self.mlm_head = build_output(config, config.encoder_hidden_size, config.encoder_vocab_size)
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Linear:
-        return self.lm_head
+        return self.mlm_head
 
     def set_output_embeddings(self, value: nn.Linear) -> None:
-        self.lm_head = value
+        self.mlm_head = value
 
     @can_return_tuple
     def forward(
@@ -262,7 +291,7 @@ class RnnAttnForMaskedLM(_EncoderHead):
             num_items_in_batch: what the summed loss is divided by, see ``seq2seq_loss``.
         """
         outputs = self.model(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
-        logits = linear(self.lm_head, self.readout(outputs.last_hidden_state))  # (B, S, V)
+        logits = linear(self.mlm_head, self.mlm_readout(outputs.last_hidden_state))  # (B, S, V)
         return MaskedLMOutput(
             loss=None if labels is None else seq2seq_loss(logits, labels, num_items_in_batch),
             logits=logits,

@@ -79,7 +79,7 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
         return {target: source for target, source in own.items() if self._is_tied(target)}
 
     def _is_tied(self, target: str) -> bool:
-        output = target == "lm_head.weight"
+        output = target in ("lm_head.weight", "mlm_head.weight")
         return bool(self.config.tie_word_embeddings if output else self.config.share_encoder_decoder_embeddings)
 
     def resize_token_embeddings(
@@ -151,9 +151,9 @@ def _final_norm(config: Any, size: int) -> nn.Module:
     )
 
 
-def as_kind(config: Any, **flags: bool) -> Any:
+def as_kind(config: Any, **flags: Any) -> Any:
     """The config with these flags set, a copy if that changes it: one config may serve several kinds of models."""
-    if all(getattr(config, name, None) == value for name, value in flags.items()):
+    if all(getattr(config, name) == value for name, value in flags.items()):
         return config
     config = copy.deepcopy(config)
     for name, value in flags.items():
