@@ -9,6 +9,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from hf_rnnattn import RnnAttnEncoderModel, RnnAttnForConditionalGeneration
+from hf_rnnattn.model.loss_rnnattn import classification_loss
 from model_zoo import ENCODER_MIXERS, batch, build, tiny_config
 
 EXACT = {"rtol": 0.0, "atol": 1e-12}
@@ -133,11 +134,10 @@ def test_labels_that_do_not_fit_the_problem_are_refused() -> None:
     model = head("AutoModelForSequenceClassification", problem_type="multi_label_classification")
     with pytest.raises(ValueError, match="labels must be 9 numbers, as the logits, got 3"):
         model(**source(model), labels=torch.ones(3))
-    model.config.problem_type = "guessing"
     with pytest.raises(
         ValueError, match=r"problem_type must be one of single_label_classification, .* got 'guessing'"
     ):
-        model(**source(model), labels=torch.ones(3))
+        classification_loss(torch.ones(3, 3), torch.ones(3), "guessing")
 
 
 def test_answers_outside_of_the_sequence_are_ignored() -> None:
