@@ -6,7 +6,7 @@ from transformers import BertConfig, EncoderDecoderConfig, EncoderDecoderModel, 
 
 from hf_rnnattn.alignment import align, alignments_from_generate, cross_attentions_from_generate, eager_attention
 from hf_rnnattn.tokenizer_training import train_tokenizers
-from tiny_seq2seq import EOS, FAMILIES, PAD, character_tokenizer, tiny_model
+from tiny_seq2seq import BOS, EOS, FAMILIES, PAD, character_tokenizer, tiny_model
 
 SOURCES = ["hello", "a much longer source", "b"]
 SEARCHES = {
@@ -117,8 +117,34 @@ def test_tokens_that_the_decoder_is_started_with_are_not_counted(beams):
         torch.testing.assert_close(alignment.weights, expected[-1].mean(dim=0), atol=1e-5, rtol=0)
 
 
-def test_prompt_lookup_decoding_gives_the_alignments_of_greedy_search():
-    model, tokenizer = tiny_model("bart"), character_tokenizer()
+KINDS = {
+    "multi-head": {},
+    "additive": {"cross_attention": "additive"},
+    "in the cell": {"decoder_mixers": ["bahdanau_gru", "bahdanau_gru"]},
+    "in a cell, then multi-head": {"decoder_mixers": ["bahdanau_gru", "ssru"]},
+    "additive, then in a cell": {"decoder_mixers": ["lstm", "bahdanau_gru"], "cross_attention": "additive"},
+}
+
+
+@pytest.mark.parametrize("layer", [0, -1, None])
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_call_aligns_through_beams_whatever_the_kind_of_attention(kind, layer):
+    model = tiny_model("rnnattn", **KINDS[kind])
+    search = {"num_beams": 4, "num_return_sequences": 2, "max_new_tokens": 10, "logits_processor": [EndAtManySteps()]}
+    found = align(model, character_tokenizer(), SOURCES, layer=layer, **search)
+    assert ["".join(alignment.source_tokens[:-1]) for alignment in found] == [s for s in SOURCES for _ in range(2)]
+    for alignment in found:
+        forced = teacher_forced(model, alignment.source_ids, [BOS, *alignment.target_ids[:-1]])
+        layers = torch.stack([weights.mean(dim=0) for weights in forced])  # (L, T, S)
+        torch.testing.assert_close(
+            alignment.weights, layers.mean(dim=0) if layer is None else layers[layer], atol=1e-5, rtol=0
+        )
+
+
+@pytest.mark.parametrize("kind", ["bart", *KINDS])
+def test_prompt_lookup_decoding_gives_the_alignments_of_greedy_search(kind):
+    model = tiny_model("bart") if kind == "bart" else tiny_model("rnnattn", **KINDS[kind])
+    tokenizer = character_tokenizer()
     plain, looked_up = (
         align(model, tokenizer, "abcabcabc", max_new_tokens=12, num_beams=1, **more)[0]
         for more in ({}, {"prompt_lookup_num_tokens": 3})
