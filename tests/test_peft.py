@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from peft import AutoPeftModelForSeq2SeqLM, LoraConfig, PeftModel, TaskType, get_peft_model
+from peft import (
+    AutoPeftModelForSeq2SeqLM,
+    IA3Config,
+    LoHaConfig,
+    LoraConfig,
+    OFTConfig,
+    PeftModel,
+    TaskType,
+    get_peft_model,
+)
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
@@ -184,6 +193,32 @@ def test_whole_modules_can_be_trained_and_saved_beside_the_adapters(module, tmp_
     with_adapters.eval().save_pretrained(tmp_path)
     again = PeftModel.from_pretrained(copy.deepcopy(model), tmp_path).eval()
     torch.testing.assert_close(logits(again), logits(with_adapters), **EXACT)
+
+
+OTHERS = {
+    "DoRA": lora(use_dora=True),
+    "LoHa": LoHaConfig(task_type=TaskType.SEQ_2_SEQ_LM, target_modules="all-linear", r=2, init_weights=False),
+    "OFT": OFTConfig(task_type=TaskType.SEQ_2_SEQ_LM, target_modules=GATES, r=2, oft_block_size=0, init_weights=False),
+    "IA3": IA3Config(
+        task_type=TaskType.SEQ_2_SEQ_LM,
+        target_modules=[*GATES, "fc2"],
+        feedforward_modules=["fc2"],
+        init_ia3_weights=False,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("name", ["mixed", "ssru+elman"])
+def test_other_kinds_of_adapters_learn_and_merge_as_well(name, kind):
+    model = endless(name)
+    with_adapters = get_peft_model(copy.deepcopy(model), OTHERS[kind]).double()
+    wanted = {weight for weight, value in with_adapters.named_parameters() if value.requires_grad}
+    assert wanted
+    assert gradients(with_adapters).keys() == wanted
+    exact = logits(with_adapters.eval())
+    assert (exact - logits(model)).abs().max() > 0.1
+    torch.testing.assert_close(logits(with_adapters.merge_and_unload()), exact, rtol=0.0, atol=1e-6)
 
 
 TRAINERS = {"Seq2SeqTrainer": Seq2SeqTrainer, "SequenceTrainer": SequenceTrainer}

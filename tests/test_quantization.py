@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from torch import Tensor, nn
 from torch.ao.quantization import quantize_dynamic
 from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8Tensor, Int8WeightOnlyConfig, quantize_
@@ -172,16 +172,21 @@ def test_a_quantised_file_is_about_a_quarter_as_large(tmp_path):
     assert 0.2 * large < small < 0.35 * large
 
 
-@pytest.mark.parametrize("name", DECODER_MIXERS)
-def test_adapters_learn_on_quantised_weights(name):
+def assert_adapters_learn(converted: Any) -> None:
+    """The adapters of every layer get a gradient, and nothing else does."""
     wanted = LoraConfig(task_type="SEQ_2_SEQ_LM", target_modules="all-linear", r=2, init_lora_weights=False)
-    model = lively(name)
-    with_adapters = get_peft_model(quantised(model, "weights"), wanted).train()
-    with_adapters(**sources(model), labels=targets(model)).loss.backward()
+    inputs = sources(converted) | {"labels": targets(converted)}
+    with_adapters = get_peft_model(converted, wanted).train()
+    with_adapters(**{key: value.to(converted.device) for key, value in inputs.items()}).loss.backward()
     learning = {weight for weight, value in with_adapters.named_parameters() if value.grad is not None}
     assert learning == {weight for weight, _ in with_adapters.named_parameters() if "lora_" in weight}
     for weight in learning:
         assert with_adapters.get_parameter(weight).grad.abs().max() > 0, weight
+
+
+@pytest.mark.parametrize("name", DECODER_MIXERS)
+def test_adapters_learn_on_quantised_weights(name):
+    assert_adapters_learn(quantised(lively(name), "weights"))
 
 
 @pytest.mark.usefixtures("onednn_for_all_sizes")
@@ -212,18 +217,24 @@ def values_of(layer: Any, bitsandbytes: Any) -> Tensor:
     return bitsandbytes.functional.dequantize_4bit(weight.data, weight.quant_state)
 
 
+# Each direction of the encoder has half the width, and blocks of 4-bit numbers are 64 long.
+BLOCKS = {"hidden_size": 128, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "attention_size": 64}
+
+
+def load_with_bitsandbytes(model: nn.Module, kind: str, folder: Path, device: str) -> Any:
+    model.save_pretrained(folder)
+    config = copy.deepcopy(BITSANDBYTES[kind])
+    return AutoModelForSeq2SeqLM.from_pretrained(
+        folder, quantization_config=config, dtype=torch.float32, device_map=device
+    )
+
+
 def assert_bitsandbytes_works(name: str, kind: str, folder: Path, device: str) -> None:
     """Every layer but the skipped ones is converted and used, generation runs, saving keeps them."""
     bitsandbytes = pytest.importorskip("bitsandbytes")
-    # Each direction of the encoder has half the width, and blocks of 4-bit numbers are 64 long.
-    sizes = {"hidden_size": 128, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "attention_size": 64}
-    model = lively(name, **sizes)
-    model.save_pretrained(folder / "float")
-    config = copy.deepcopy(BITSANDBYTES[kind])
-    loaded = AutoModelForSeq2SeqLM.from_pretrained(
-        folder / "float", quantization_config=config, dtype=torch.float32, device_map=device
-    )
-    written_out, skipped = model.double(), set(config.llm_int8_skip_modules)
+    model = lively(name, **BLOCKS)
+    loaded = load_with_bitsandbytes(model, kind, folder / "float", device)
+    written_out, skipped = model.double(), set(BITSANDBYTES[kind].llm_int8_skip_modules)
     for layer, module in linear_layers(loaded).items():
         assert (type(module) is nn.Linear) == (layer.rpartition(".")[2] in skipped), layer
         if type(module) is not nn.Linear:
@@ -244,6 +255,14 @@ def assert_bitsandbytes_works(name: str, kind: str, folder: Path, device: str) -
 @pytest.mark.parametrize("name", ["mixed", "additive", *DECODER_MIXERS])
 def test_bitsandbytes_works_on_a_cpu(name, kind, tmp_path):
     assert_bitsandbytes_works(name, kind, tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("kind", BITSANDBYTES)
+@pytest.mark.parametrize("name", ["mixed", "additive"])
+def test_adapters_learn_on_weights_of_bitsandbytes(name, kind, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    loaded = load_with_bitsandbytes(lively(name, **BLOCKS), kind, tmp_path, "cpu")
+    assert_adapters_learn(prepare_model_for_kbit_training(loaded))
 
 
 @pytest.mark.gpu
