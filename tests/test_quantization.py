@@ -152,6 +152,19 @@ def test_quantised_layers_are_still_linear_layers_but_no_kernel_may_read_their_w
         )
 
 
+@pytest.mark.parametrize("name", DECODERS)
+def test_linear_layers_are_given_three_dimensions_at_most(name):
+    """More are refused by the 8-bit layers of bitsandbytes."""
+    model = lively(name)
+    dimensions = []
+    for layer in linear_layers(model).values():
+        layer.register_forward_pre_hook(lambda _, inputs: dimensions.append(inputs[0].dim()))
+    logits(model)
+    generate(model, max_new_tokens=2, **sources(model))
+    assert dimensions
+    assert max(dimensions) <= 3
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["mixed", "additive", "gru+full_attention"])
 def test_quantised_models_are_saved_and_loaded_as_they_are(name, kind, tmp_path):
