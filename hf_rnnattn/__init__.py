@@ -1,8 +1,8 @@
 """Recurrent + self-attention hybrid encoder-decoders for Hugging Face transformers.
 
-Importing this package registers the family with transformers' Auto classes and gives back the ``text2text-generation``
-pipeline. The names below are imported when they are first used, so that the core needs torch, transformers, tokenizers
-and safetensors only.
+Importing this package registers the family with transformers' Auto classes and gives back the pipelines of version 4:
+``text2text-generation``, ``summarization``, ``translation`` and ``question-answering``. The names below are imported
+when they are first used, so that the core needs torch, transformers, tokenizers and safetensors only.
 """
 
 import importlib
@@ -26,13 +26,16 @@ if TYPE_CHECKING:  # what the lazy names below are, for editors and type checker
         RnnAttnModel,
         RnnAttnPreTrainedModel,
     )
+    from .model.pipeline_qa_rnnattn import QuestionAnsweringPipeline
     from .model.pipeline_rnnattn import Text2TextGenerationPipeline
+    from .model.pipeline_tasks_rnnattn import SummarizationPipeline, TranslationPipeline
     from .model.tokenization_rnnattn import RnnAttnTokenizer
 
 __version__ = "0.1.0"
 
 _LAZY = {
     "Alignment": ".alignment",
+    "QuestionAnsweringPipeline": ".model.pipeline_qa_rnnattn",
     "RnnAttnConfig": ".model.configuration_rnnattn",
     "RnnAttnDecoder": ".model.modeling_rnnattn",
     "RnnAttnEncoder": ".model.modeling_rnnattn",
@@ -46,12 +49,15 @@ _LAZY = {
     "RnnAttnModel": ".model.modeling_rnnattn",
     "RnnAttnPreTrainedModel": ".model.modeling_rnnattn",
     "RnnAttnTokenizer": ".model.tokenization_rnnattn",
+    "SummarizationPipeline": ".model.pipeline_tasks_rnnattn",
     "Text2TextGenerationPipeline": ".model.pipeline_rnnattn",
+    "TranslationPipeline": ".model.pipeline_tasks_rnnattn",
     "align": ".alignment",
 }
 
 __all__ = [
     "Alignment",
+    "QuestionAnsweringPipeline",
     "RnnAttnConfig",
     "RnnAttnDecoder",
     "RnnAttnEncoder",
@@ -65,7 +71,9 @@ __all__ = [
     "RnnAttnModel",
     "RnnAttnPreTrainedModel",
     "RnnAttnTokenizer",
+    "SummarizationPipeline",
     "Text2TextGenerationPipeline",
+    "TranslationPipeline",
     "__version__",
     "align",
     "enable_remote_code",
