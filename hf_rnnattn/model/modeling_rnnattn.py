@@ -5,6 +5,8 @@ both), the decoder's layers also read the encoder, and the output matrix turns t
 """
 
 import copy
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,6 +39,19 @@ from .mixer_base import RecurrentMixer
 from .mixers import attends_itself, recurs
 from .norms import build_norm
 from .plain_linear import linear
+from .saving_rnnattn import replaced_at_once
+
+# What ``save_pretrained(push_to_hub=True)`` hands on to ``push_to_hub``.
+HUB_ARGUMENTS = (
+    "repo_id",
+    "commit_message",
+    "commit_description",
+    "private",
+    "token",
+    "revision",
+    "create_pr",
+    "tags",
+)
 
 
 class RnnAttnPreTrainedModel(PreTrainedModel):
@@ -81,6 +96,25 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
     def _is_tied(self, target: str) -> bool:
         output = target in ("lm_head.weight", "mlm_head.weight")
         return bool(self.config.tie_word_embeddings if output else self.config.share_encoder_decoder_embeddings)
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        *args: Any,
+        is_main_process: bool = True,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """As ever, but an error, as on a full disk, leaves an earlier checkpoint in the folder as it was."""
+        folder = Path(save_directory)
+        if not is_main_process or folder.is_file():
+            super().save_pretrained(save_directory, *args, is_main_process=is_main_process, **kwargs)
+            return
+        hub = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs} if push_to_hub else {}
+        with replaced_at_once(folder, kwargs.get("variant")) as written:
+            super().save_pretrained(written, *args, **kwargs)
+        if push_to_hub:
+            self.push_to_hub(hub.pop("repo_id", folder.name), **hub)
 
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True

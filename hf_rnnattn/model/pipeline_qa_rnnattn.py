@@ -24,8 +24,8 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         >>> pipe(question="Where do I live?", context="My name is Wolfgang and I live in Berlin")
         {'score': 0.9191, 'start': 34, 'end': 40, 'answer': 'Berlin'}
 
-    ``start`` and ``end`` count the characters of the context. Long contexts are read in overlapping pieces. Called with
-    one question it returns one record, or a list of records where ``top_k`` is above 1; called with several, a list of
+    ``start`` and ``end`` count the characters of the context. Long contexts are read in overlapping pieces. Called
+    with one question it returns one record, or a list of records where ``top_k`` is above 1; called with several, a list of
     these. Equal answers found at several places are one record with the sum of their scores.
 
     Inputs: ``question=`` and ``context=``, strings or lists (one context may serve several questions); or a dict with
@@ -42,8 +42,8 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         padding: passed to the tokenizer.
 
     Raises:
-        ValueError: a question or context is missing, None or empty; the tokenizer is not a fast one; an argument out of
-            its bounds.
+        ValueError: a question or context is missing, None or empty; the tokenizer is not a fast one; an argument
+            out of its bounds.
         KeyError: a dict lacks one of the two.
     """
 

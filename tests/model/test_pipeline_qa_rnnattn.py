@@ -66,7 +66,7 @@ def every_span(pipe, max_answer_len):
     start, end = (outputs[name][0, kept].double().softmax(-1) for name in ("start_logits", "end_logits"))
     for (i, first), (j, last) in itertools.product(enumerate(inside), repeat=2):
         if 0 <= j - i < max_answer_len:
-            yield float(start[i + 1] * end[j + 1]), offsets[first][0], offsets[last][1]
+            yield (start[i + 1] * end[j + 1]).item(), offsets[first][0], offsets[last][1]
 
 
 @each_family
