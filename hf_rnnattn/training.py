@@ -20,6 +20,7 @@ from transformers import (
 from transformers.trainer_utils import IntervalStrategy
 
 from hf_rnnattn.data_encoding import RnnAttnDataCollator
+from hf_rnnattn.finite_training import FiniteGradientsCallback
 from hf_rnnattn.model_building import build_model, position_limit
 from hf_rnnattn.model_card import write_model_card
 from hf_rnnattn.results import RESULTS_NAME, write_results
@@ -201,6 +202,7 @@ def _tokenizer(arguments: Arguments, data: TrainingData, checkpoint: str | None)
 
 def _callbacks(arguments: Arguments) -> list[TrainerCallback]:
     run = arguments.run
-    if run.early_stopping_patience is None:
-        return []
-    return [EarlyStoppingCallback(run.early_stopping_patience, run.early_stopping_threshold)]
+    callbacks: list[TrainerCallback] = [FiniteGradientsCallback(run.non_finite_gradients)]
+    if run.early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(run.early_stopping_patience, run.early_stopping_threshold))
+    return callbacks

@@ -78,6 +78,9 @@ class RunArguments:
     )
     early_stopping_patience: int | None = _option(None, "Stop after so many evaluations without a better one.")
     early_stopping_threshold: float = _option(0.0, "What counts as better.")
+    non_finite_gradients: str = _option(
+        "stop", "What to do at a step whose gradients are NaN or infinite.", choices=["stop", "skip"]
+    )
     overwrite_output_dir: bool = _option(False, "Start anew even if output_dir holds checkpoints to resume from.")
     num_examples: int = _option(5, "Examples shown in the model card.")
     card_name: str | None = _option(None, "Name of the model in its card; default: the name of output_dir.")

@@ -25,8 +25,8 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         {'score': 0.9191, 'start': 34, 'end': 40, 'answer': 'Berlin'}
 
     ``start`` and ``end`` count the characters of the context. Long contexts are read in overlapping pieces. Called
-    with one question it returns one record, or a list of records where ``top_k`` is above 1; called with several, a list of
-    these. Equal answers found at several places are one record with the sum of their scores.
+    with one question it returns one record, or a list of records where ``top_k`` is above 1; called with several, a
+    list of these. Equal answers found at several places are one record with the sum of their scores.
 
     Inputs: ``question=`` and ``context=``, strings or lists (one context may serve several questions); or a dict with
     these keys, a list of dicts, a generator or a dataset of them.

@@ -12,9 +12,10 @@ from pathlib import Path
 def replaced_at_once(folder: Path, variant: str | None = None) -> Iterator[Path]:
     """A folder to write a checkpoint to, which takes the place of the one in ``folder`` when the block ends.
 
-    It lies beside ``folder``, so on the same disk, and files then move one by one, each in one step, config.json last. Weights of an earlier checkpoint that the new one does not have, as when it has fewer shards, go.
-    If the block raises, as on a full disk, nothing in ``folder`` has changed. A process that is killed leaves
-    ``.<name>.saving`` behind, which the next one removes.
+    It lies beside ``folder``, so on the same disk, and files then move one by one, each in one step, config.json last.
+    Weights of an earlier checkpoint that the new one does not have, as when it has fewer shards, go. If the block
+    raises, as on a full disk, nothing in ``folder`` has changed. A process that is killed leaves ``.<name>.saving``
+    behind, which the next one removes.
 
     Args:
         folder: made if it is not there; its other files stay.

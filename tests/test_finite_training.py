@@ -1,0 +1,94 @@
+"""Gradients that are not finite change no weight and no checkpoint, and the message says where they came from."""
+
+import pytest
+import torch
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
+
+from distributed_worker import collate, examples
+from hf_rnnattn import RnnAttnForConditionalGeneration
+from hf_rnnattn.checkpoint import load_strict
+from hf_rnnattn.finite_training import FiniteGradientsCallback
+from hf_rnnattn.seq2seq_trainer import SequenceTrainer
+from model_zoo import tiny_config
+
+BAD_STEP = 4
+PARAMETER = "model.decoder.layers.1.feed_forward.fc1.weight"
+
+
+class Spoil(TrainerCallback):
+    """Makes the gradient of one parameter NaN or infinite at one step."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def on_step_begin(self, args, state, control, model, **kwargs) -> None:
+        parameter = model.get_parameter(PARAMETER)
+        if state.global_step + 1 == BAD_STEP:
+            self.hook = parameter.register_hook(lambda grad: grad + self.value)
+        elif state.global_step == BAD_STEP:
+            self.hook.remove()
+
+
+def trainer(folder, kind, *callbacks, **arguments):
+    torch.manual_seed(0)
+    model = RnnAttnForConditionalGeneration(tiny_config())
+    training = Seq2SeqTrainingArguments(
+        str(folder),
+        per_device_train_batch_size=4,
+        max_steps=6,
+        save_steps=1,
+        learning_rate=1e-2,
+        logging_steps=1,
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        **arguments,
+    )
+    return kind(model=model, args=training, train_dataset=examples(), data_collator=collate, callbacks=[*callbacks])
+
+
+@pytest.mark.parametrize("kind", [Seq2SeqTrainer, SequenceTrainer])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_stopping_names_step_and_parameter_and_keeps_what_was_learnt(kind, value, accumulation, tmp_path):
+    run = trainer(tmp_path, kind, Spoil(value), FiniteGradientsCallback(), gradient_accumulation_steps=accumulation)
+    with pytest.raises(FloatingPointError, match=rf"the gradient of {PARAMETER} is not finite at step {BAD_STEP};"):
+        run.train()
+    assert all(torch.isfinite(parameter).all() for parameter in run.model.parameters())
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == [f"checkpoint-{n}" for n in (1, 2, 3)]
+    last = load_strict(tmp_path / "checkpoint-3").state_dict()
+    assert all(torch.equal(value, last[name]) for name, value in run.model.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", [Seq2SeqTrainer, SequenceTrainer])
+def test_skipping_leaves_the_step_out_and_goes_on(kind, tmp_path, caplog):
+    guard = FiniteGradientsCallback("skip")
+    run = trainer(tmp_path, kind, Spoil(float("nan")), guard)
+    run.train()
+    assert guard.skipped == 1
+    assert f"the gradient of {PARAMETER} is not finite at step {BAD_STEP}: the step is left out" in caplog.text
+    before, after, later = (load_strict(tmp_path / f"checkpoint-{n}").state_dict() for n in (3, 4, 5))
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert any(not torch.equal(later[name], after[name]) for name in after)
+
+
+def test_without_it_the_weights_are_lost(tmp_path):
+    """What the callback is for: the stock Trainer goes on with NaN weights, and saves them."""
+    run = trainer(tmp_path, Seq2SeqTrainer, Spoil(float("nan")))
+    run.train()
+    with pytest.raises(ValueError, match="non-finite values in"):
+        load_strict(tmp_path / "checkpoint-6")
+
+
+def test_it_changes_nothing_where_gradients_are_finite(tmp_path):
+    runs = []
+    for name, callbacks in (("with", [FiniteGradientsCallback()]), ("without", [])):
+        run = trainer(tmp_path / name, Seq2SeqTrainer, *callbacks)
+        run.train()
+        runs.append(run.model.state_dict())
+    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+
+
+def test_another_action_is_refused():
+    with pytest.raises(ValueError, match="action must be one of stop, skip, got 'ignore'"):
+        FiniteGradientsCallback("ignore")
