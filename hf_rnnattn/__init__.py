@@ -126,12 +126,11 @@ def enable_remote_code() -> None:
     it holds for the whole process and because whoever loads the checkpoint must trust its code.
     """
     from .model.configuration_rnnattn import RnnAttnConfig
-    from .model.modeling_rnnattn import RnnAttnForConditionalGeneration, RnnAttnModel
     from .model.tokenization_rnnattn import RnnAttnTokenizer
 
     RnnAttnConfig.register_for_auto_class()
-    RnnAttnModel.register_for_auto_class("AutoModel")
-    RnnAttnForConditionalGeneration.register_for_auto_class("AutoModelForSeq2SeqLM")
+    for auto_class, model in _AUTO_MODELS.items():
+        __getattr__(model).register_for_auto_class(auto_class)
     RnnAttnTokenizer.register_for_auto_class("AutoTokenizer")
 
 

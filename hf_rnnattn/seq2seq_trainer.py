@@ -14,8 +14,10 @@ What the stock trainer of transformers 5.23 does wrong for such models, and what
 - The saved config gets ``use_cache=False``, a setting of the training and not of the model. Here it is left alone.
 """
 
-from collections.abc import Mapping, Sized
+from collections.abc import Iterator, Mapping, Sized
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import ProgressCallback, Seq2SeqTrainer
+from transformers import trainer as trainer_of_transformers
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import EvalLoopOutput, SchedulerType
 
@@ -30,6 +33,21 @@ from hf_rnnattn.model_card import CARD_NAME
 from hf_rnnattn.time_budget import TimeBudget, TimeBudgetCallback, TimeBudgetProgressCallback, TimeBudgetSchedule
 
 IGNORED_LABEL = -100
+
+
+@contextmanager
+def _uploads_without(pattern: str) -> Iterator[None]:
+    """Within the block, the trainer's uploads leave files of this pattern out; it has no argument to say so."""
+    theirs = trainer_of_transformers.hf_api
+
+    def upload(**kwargs: Any) -> Any:
+        return theirs().upload_folder(**{**kwargs, "ignore_patterns": [*kwargs.get("ignore_patterns", []), pattern]})
+
+    trainer_of_transformers.hf_api = lambda: SimpleNamespace(upload_folder=upload)
+    try:
+        yield
+    finally:
+        trainer_of_transformers.hf_api = theirs
 
 
 class SequenceLoss:
@@ -124,6 +142,11 @@ class SequenceTrainer(Seq2SeqTrainer):
         """Save model and tokenizer, and no pickle beside them: nothing reads the arguments back from one."""
         super()._save(output_dir, state_dict)
         Path(output_dir or self.args.output_dir, TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Push what training has come to, without the pickle of the arguments, which may hold a token."""
+        with _uploads_without(TRAINING_ARGS_NAME):
+            super()._push_from_checkpoint(checkpoint_folder)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write transformers' card, as ``push_to_hub`` asks for, unless the run has written one of its own."""

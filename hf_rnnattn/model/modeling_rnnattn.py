@@ -5,6 +5,7 @@ both), the decoder's layers also read the encoder, and the output matrix turns t
 """
 
 import copy
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ from .mixers import attends_itself, recurs
 from .norms import build_norm
 from .plain_linear import linear
 from .saving_rnnattn import replaced_at_once
+
+logger = logging.getLogger(__name__)
 
 # What ``save_pretrained(push_to_hub=True)`` hands on to ``push_to_hub``.
 HUB_ARGUMENTS = (
@@ -113,6 +116,9 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
         hub = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs} if push_to_hub else {}
         with replaced_at_once(folder, kwargs.get("variant")) as written:
             super().save_pretrained(written, *args, **kwargs)
+            code = sorted(path.name for path in written.glob("*.py"))
+        if code:
+            logger.warning("the model's code was written to %s: %s", folder, ", ".join(code))
         if push_to_hub:
             self.push_to_hub(hub.pop("repo_id", folder.name), **hub)
 
