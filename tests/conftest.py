@@ -20,6 +20,19 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
 
+# Marks that the tests of transformers carry, which tests/conformance runs.
+MARKS_OF_TRANSFORMERS = (
+    *("accelerate_tests", "flash_attn_test", "flash_attn_3_test", "flash_attn_4_test"),
+    *("is_training_test", "is_pipeline_test", "torch_compile_test", "torch_export_test", "generate", "order"),
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes these marks known."""
+    for name in MARKS_OF_TRANSFORMERS:
+        config.addinivalue_line("markers", f"{name}: of the tests of transformers")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests marked ``gpu`` run where there is a CUDA device."""
     if torch.cuda.is_available():

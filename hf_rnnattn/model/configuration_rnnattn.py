@@ -164,6 +164,11 @@ class RnnAttnConfig(PreTrainedConfig):
         if unused:
             logger.warning("unused config keys: %s", ", ".join(unused))
 
+    def __setattr__(self, key: str, value: Any) -> None:
+        super().__setattr__(key, value)
+        if key == "vocab_size" and vars(self).get("share_encoder_decoder_embeddings") is True:
+            super().__setattr__("encoder_vocab_size", value)  # there is one vocabulary, so it has one size
+
     def _fill_widths(self) -> None:
         self.encoder_vocab_size = _default(self.encoder_vocab_size, self.vocab_size)
         self.encoder_hidden_size = _default(self.encoder_hidden_size, self.hidden_size)

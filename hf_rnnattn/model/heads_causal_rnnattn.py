@@ -115,6 +115,7 @@ class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
+        shift_labels: torch.LongTensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CausalLMOutputWithCrossAttentions:
@@ -123,6 +124,7 @@ class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):
         Args:
             input_ids and the others up to ``use_cache``: see ``RnnAttnDecoder.forward``.
             labels: (B, T), as a rule ``input_ids`` themselves: they are shifted here. -100 is ignored.
+            shift_labels: (B, T), labels that are shifted already.
             logits_to_keep: how many of the last logits to compute, 0 for all of them; or their indices.
             num_items_in_batch: what the summed loss is divided by, see ``seq2seq_loss``.
         """
@@ -141,9 +143,10 @@ class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = linear(self.lm_head, self.readout(outputs.last_hidden_state[:, kept]))  # (B, T, V)
         loss = None
-        if labels is not None:
-            following = nn.functional.pad(labels, (0, 1), value=IGNORED)[:, 1:]
-            loss = seq2seq_loss(logits, following, num_items_in_batch)
+        if shift_labels is None and labels is not None:
+            shift_labels = nn.functional.pad(labels, (0, 1), value=IGNORED)[:, 1:]  # type: ignore[assignment]
+        if shift_labels is not None:
+            loss = seq2seq_loss(logits, shift_labels, num_items_in_batch)
         return CausalLMOutputWithCrossAttentions(
             loss=loss,
             logits=logits,

@@ -152,6 +152,11 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
         return table
 
     @property
+    def vocab_size(self) -> int:
+        """The size of the vocabulary that ``resize_token_embeddings`` resizes."""
+        return int(self.config.vocab_size)
+
+    @property
     def dummy_inputs(self) -> dict[str, Tensor]:
         """A batch of one short source and target."""
         ids = torch.tensor([[1, 2]], device=self.device)
