@@ -24,7 +24,11 @@ DECODERS: dict[str, dict[str, Any]] = {
     "additive": {"decoder_mixers": ["lstm", "full_attention"], "cross_attention": "additive"},
     "init_mean": {"decoder_mixers": ["lstm", "ssru+full_attention"], "decoder_init": "mean"},
     "init_last": {"decoder_mixers": ["bahdanau_gru", "gru+elman"], "decoder_init": "last"},
-    "positions": {"decoder_mixers": ["ssru", "full_attention"], "decoder_position_embedding": "learned"},
+    "positions": {
+        "decoder_mixers": ["ssru", "full_attention"],
+        "decoder_position_embedding": "learned",
+        "max_position_embeddings": 256,
+    },
     "widths": {
         "decoder_mixers": ["mingru", "lstm"],
         "embedding_size": 10,

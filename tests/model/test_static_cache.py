@@ -131,7 +131,7 @@ def generate_compiled(name: str, backend: Any) -> None:
     assert torch.equal(generate(model, 9, past_key_values=cache, disable_compile=True, **inputs), expected)
 
 
-@pytest.mark.parametrize("name", ["mixed", pytest.param("gru+full_attention", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", DECODERS)
 def test_all_steps_with_a_static_cache_are_one_graph(name: str) -> None:
     graphs = []
 
