@@ -204,7 +204,7 @@ def test_target_positions_go_on_from_those_given(mode: dict[str, Any]) -> None:
 
 
 def test_generation_beyond_a_learned_position_table_says_so() -> None:
-    fields = {"max_position_embeddings": 12, **DECODERS["positions"]}
+    fields = {**DECODERS["positions"], "max_position_embeddings": 12}
     model = make_lively(eos_token_id=None, **fields)
     with pytest.raises(ValueError, match="target length 13 exceeds max_position_embeddings 12"):
         generate(model, 20, **sources(model))
