@@ -66,9 +66,11 @@ def _teach_pairs_of_languages() -> None:
 
     def check_task(task: str) -> tuple[str, dict[str, Any], Any]:
         pair = TRANSLATION.fullmatch(task)
-        if pair is None:
-            return theirs(task)
-        name, found, _ = theirs("translation")
-        return name, found, pair.groups()
+        if pair is not None:
+            name, found, _ = theirs("translation")
+            return name, found, pair.groups()
+        if task.startswith("translation") and task != "translation":
+            raise KeyError(f"Invalid translation task {task}, use 'translation_XX_to_YY' format")
+        return theirs(task)
 
     PIPELINE_REGISTRY.check_task = check_task  # on the one registry, not on its class

@@ -1,23 +1,25 @@
-"""The extractive question-answering pipeline, for every model with start and end logits."""
+"""The extractive question-answering pipeline, for every model with start and end scores."""
 
 import inspect
-import types
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 from transformers import AutoModelForQuestionAnswering
 from transformers.pipelines.base import ChunkPipeline
+
+from .pipeline_inputs import reads_segments
+from .pipeline_samples import checked_sample, samples_of
+from .pipeline_saving import PortablePipeline
+from .pipeline_spans import best_spans
 
 MAX_SEQ_LEN = 384
 MAX_QUESTION_LEN = 64
 DOC_STRIDE = 128
 
 
-class QuestionAnsweringPipeline(ChunkPipeline):
+class QuestionAnsweringPipeline(PortablePipeline, ChunkPipeline):
     """Finds the answer to a question in a text: ``pipeline("question-answering", model=…)``.
 
         >>> pipe = pipeline("question-answering", model=model, tokenizer=tokenizer)
@@ -33,17 +35,20 @@ class QuestionAnsweringPipeline(ChunkPipeline):
 
     Args of a call (and of ``pipeline``, for all calls):
         top_k: how many answers to return; there may be fewer.
-        doc_stride: how many tokens neighbouring pieces of a context share; default 128, or half of a shorter piece.
+        doc_stride: how many tokens neighbouring pieces of a context share; default 128, or half of ``max_seq_len``
+            if that is less; fewer where a piece has no room for so many.
         max_answer_len: the longest answer, in tokens; default 15.
-        max_seq_len: the tokens of question and piece together; default 384, or what the tokenizer allows.
+        max_seq_len: the tokens of question and piece together; default 384, or fewer if the tokenizer or the model
+            says that it takes no more.
         max_question_len: tokens of the question, which is cut off behind them; default 64.
-        handle_impossible_answer: whether "there is none" is an answer (an empty one).
+        handle_impossible_answer: whether "there is none" is an answer (an empty one); its score is that of the
+            tokenizer's ``cls_token``, and 0 where there is no such token.
         align_to_words: whether answers are widened to whole words; default True.
         padding: passed to the tokenizer.
 
     Raises:
-        ValueError: a question or context is missing, None or empty; the tokenizer is not a fast one; an argument
-            out of its bounds.
+        ValueError: a question or context is missing, None or empty; the question leaves no room for the context; the
+            tokenizer is not a fast one; the model gives no start and end scores; an argument out of its bounds.
         KeyError: a dict lacks one of the two.
     """
 
@@ -54,6 +59,7 @@ class QuestionAnsweringPipeline(ChunkPipeline):
     _load_video_processor = False
     _load_feature_extractor = False
     default_input_names = "question,context"
+    auto_class = AutoModelForQuestionAnswering
 
     model: Any
     tokenizer: Any
@@ -80,7 +86,7 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         **kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if topk is not None:
-            warnings.warn("topk is called top_k", FutureWarning, stacklevel=3)
+            warnings.warn("topk is called top_k", UserWarning, stacklevel=3)
             top_k = topk if top_k is None else top_k
         for name, value in (("top_k", top_k), ("max_answer_len", max_answer_len)):
             if value is not None and value < 1:
@@ -102,9 +108,9 @@ class QuestionAnsweringPipeline(ChunkPipeline):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Answers questions: see the class."""
         named: dict[str, Any] = {name: kwargs.pop(name) for name in ("question", "context") if name in kwargs}
-        inputs = _samples(args, named)
-        if isinstance(inputs, list) and len(inputs) == 1:
-            return super().__call__(inputs[0], **kwargs)
+        inputs = samples_of(args, named)
+        if isinstance(inputs, list) and len(inputs) < 2:
+            return super().__call__(inputs[0], **kwargs) if inputs else []
         return super().__call__(inputs, **kwargs)
 
     @property
@@ -120,52 +126,64 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         max_question_len: int = MAX_QUESTION_LEN,
     ) -> Iterator[dict[str, Any]]:
         """Yields the pieces of one context, each with the question: (1, S) tensors and what maps back to the text."""
-        sample = _checked(inputs)
-        length = min(self.tokenizer.model_max_length, MAX_SEQ_LEN) if max_seq_len is None else max_seq_len
+        sample = checked_sample(inputs)
+        length = self._longest() if max_seq_len is None else max_seq_len
         stride = min(length // 2, DOC_STRIDE) if doc_stride is None else doc_stride
         if stride > length:
             raise ValueError(f"doc_stride must be at most max_seq_len ({length}), got {stride}")
-        texts = [self._cut(sample["question"], max_question_len), sample["context"]]
+        question = self._cut(sample["question"], max_question_len)
+        texts = [question, sample["context"]]
         encoded = self.tokenizer(
             *(texts if self._question_first else reversed(texts)),
             padding=padding,
             truncation="only_second" if self._question_first else "only_first",
             max_length=length,
-            stride=stride,
+            stride=min(stride, self._room(question, length) - 1),
             return_token_type_ids=True,
             return_overflowing_tokens=True,
         )
         names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in encoded]
         context = 1 if self._question_first else 0
-        for i, input_ids in enumerate(encoded["input_ids"]):
+        for i in range(len(encoded["input_ids"])):
             outside = torch.tensor([place != context for place in encoded.sequence_ids(i)]).long()
-            if self.tokenizer.cls_token_id is not None:  # its score is that of "there is no answer"
-                outside[torch.tensor(input_ids) == self.tokenizer.cls_token_id] = 0
-            tensors = {name: torch.tensor(encoded[name][i])[None] for name in names}
-            # transformers pads ``p_mask`` with 1 when it joins pieces into a batch
+            # transformers pads ``p_mask`` with 1 where it joins pieces into a batch
             yield {
                 "sample": sample,
                 "encoding": encoded.encodings[i],
                 "is_last": i == len(encoded["input_ids"]) - 1,
                 "p_mask": outside[None],
-                **tensors,
+                **{name: torch.tensor(encoded[name][i])[None] for name in names},
             }
+
+    def _longest(self) -> int:
+        positions = getattr(self.model.config, "max_position_embeddings", None) or MAX_SEQ_LEN
+        return int(min(self.tokenizer.model_max_length, positions, MAX_SEQ_LEN))
 
     def _cut(self, question: str, max_question_len: int) -> str:
         encoded = self.tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)
         offsets = encoded["offset_mapping"]
         return question if len(offsets) <= max_question_len else question[: offsets[max_question_len - 1][1]]
 
+    def _room(self, question: str, length: int) -> int:
+        """How many tokens of a context fit beside the question."""
+        taken = len(self.tokenizer(question, add_special_tokens=False)["input_ids"])
+        room = length - taken - int(self.tokenizer.num_special_tokens_to_add(pair=True))
+        if room < 1:
+            raise ValueError(
+                f"max_question_len leaves no room for the context: the question has {taken} tokens, max_seq_len is "
+                f"{length}"
+            )
+        return room
+
     def _forward(self, model_inputs: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        names = [name for name in self.tokenizer.model_input_names if name in model_inputs]
+        if not reads_segments(self.model):
+            names = [name for name in names if name != "token_type_ids"]
         taken = inspect.signature(self.model.forward).parameters
-        tensors = {
-            name: model_inputs[name]
-            for name in self.tokenizer.model_input_names
-            if name in model_inputs and (name in taken or name != "token_type_ids")
-        }
-        if "use_cache" in taken:
-            tensors["use_cache"] = False
-        outputs = self.model(**tensors)
+        settings = {"use_cache": False} if "use_cache" in taken else {}
+        outputs = self.model(**{name: model_inputs[name] for name in names}, return_dict=True, **settings)
+        if "start_logits" not in outputs:
+            raise ValueError(f"model must give start_logits and end_logits, got {type(self.model).__name__}")
         return {"start": outputs["start_logits"], "end": outputs["end_logits"], **model_inputs}
 
     def postprocess(
@@ -181,18 +199,24 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         no_answer = 1.0
         wanted = 2 * top_k + 10 if align_to_words else top_k  # some become the same when they are widened to words
         for piece in model_outputs:
-            spans, none = _best_spans(piece, wanted, max_answer_len)
-            no_answer = min(no_answer, none)
+            start, end, context = piece["start"][0], piece["end"][0], piece["p_mask"][0] == 0
+            spans, nothing = best_spans(start, end, context, self._place_of_none(piece), wanted, max_answer_len)
+            no_answer = min(no_answer, nothing)
             for first, last, score in spans:
-                start, end = self._characters(piece, first, last, align_to_words)
-                text = piece["sample"]["context"][start:end]
-                record = {"score": 0.0, "start": start, "end": end, "answer": text}
+                begin, stop = self._characters(piece, first, last, align_to_words)
+                text = piece["sample"]["context"][begin:stop]
+                record = {"score": 0.0, "start": begin, "end": stop, "answer": text}
                 answers.setdefault(text.lower(), record)["score"] += score
         records = list(answers.values())
         if handle_impossible_answer:
             records.append({"score": no_answer, "start": 0, "end": 0, "answer": ""})
         records = sorted(records, key=lambda record: -float(record["score"]))[:top_k]
         return records[0] if len(records) == 1 else records
+
+    def _place_of_none(self, piece: dict[str, Any]) -> int | None:
+        """Where the token is whose scores models are trained to give to "there is no answer"."""
+        places = (piece["input_ids"][0] == self.tokenizer.cls_token_id).nonzero() if self.tokenizer.cls_token else []
+        return int(places[0]) if len(places) else None
 
     def _characters(self, piece: dict[str, Any], first: int, last: int, align_to_words: bool) -> tuple[int, int]:
         """From where to where in the context the tokens ``first`` to ``last`` reach."""
@@ -204,87 +228,10 @@ class QuestionAnsweringPipeline(ChunkPipeline):
             context = 1 if self._question_first else 0
             words = [encoding.token_to_word(place) for place in (first, last)]
             if None not in words:  # some tokenizers know no words
-                start, end = (encoding.word_to_chars(word, context) for word in words)
-                return int(start[0]), int(end[1])
+                begin, stop = (encoding.word_to_chars(word, context) for word in words)
+                return int(begin[0]), int(stop[1])
         return int(encoding.offsets[first][0]), int(encoding.offsets[last][1])
-
-    def save_pretrained(self, save_directory: Any, *, with_code: bool | None = None, **kwargs: Any) -> None:
-        """Saves as ``Text2TextGenerationPipeline`` does: model, tokenizer and, if asked, this pipeline's code."""
-        if with_code is None:
-            loaded_with_code = type(self).__module__.startswith("transformers_modules.")
-            with_code = loaded_with_code or getattr(self.model, "_auto_class", None) is not None
-        if with_code:
-            classes = (AutoModelForQuestionAnswering,)
-            self._registered_impl = {self.task: {"impl": type(self), "pt": classes, "type": "text"}}
-        try:
-            super().save_pretrained(save_directory, **kwargs)
-        finally:
-            self.__dict__.pop("_registered_impl", None)
-            self.model.config.__dict__.pop("custom_pipelines", None)
-
-
-def _best_spans(piece: dict[str, Any], wanted: int, max_answer_len: int) -> tuple[list[tuple[int, int, float]], float]:
-    """The most probable spans (first token, last token, probability) of a piece, and the probability of none."""
-    allowed = piece["p_mask"][0] == 0  # (S,)
-    if piece.get("attention_mask") is not None:
-        allowed = allowed & (piece["attention_mask"][0] != 0)
-    start, end = (_probabilities(piece[name][0], allowed) for name in ("start", "end"))  # (S,) each
-    none = float(start[0] * end[0])
-    start[0] = end[0] = 0.0
-    scores = torch.outer(start, end).triu().tril(max_answer_len - 1)  # (S, S)
-    scores[0] = -1.0
-    possible = (allowed[:, None] & allowed).triu().tril(max_answer_len - 1)
-    scores = torch.where(possible, scores, -1.0).flatten()
-    best = scores.topk(min(wanted, len(scores)))
-    size = len(allowed)
-    pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
-    return [(place // size, place % size, score) for score, place in pairs if score >= 0], none
-
-
-def _probabilities(logits: Tensor, allowed: Tensor) -> Tensor:
-    return logits.double().masked_fill(~allowed, -10000.0).softmax(-1)
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
-
-
-def _samples(args: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    """What the pipeline was called with, as a list of samples, a generator or a dataset."""
-    if len(args) == 2 and all(isinstance(text, str) for text in args):
-        args, named = (), dict(zip(("question", "context"), args, strict=True))
-    if args:
-        inputs = args[0] if len(args) == 1 else list(args)
-    elif named.keys() == {"question", "context"}:
-        inputs = _paired(named["question"], named["context"])
-    else:
-        raise ValueError(f"question and context must be given, or dicts with them, got {sorted(named) or 'nothing'}")
-    if isinstance(inputs, types.GeneratorType | Dataset):
-        return inputs
-    if isinstance(inputs, dict) or not isinstance(inputs, Iterable) or isinstance(inputs, str):
-        inputs = [inputs]
-    return [_checked(sample) for sample in inputs]
-
-
-def _paired(question: Any, context: Any) -> list[dict[str, Any]]:
-    questions = [question] if isinstance(question, str) else question
-    if not isinstance(questions, list):
-        raise ValueError(f"question must be a string or a list of strings, got {question!r}")
-    contexts = [context] * len(questions) if isinstance(context, str) else context
-    if not isinstance(contexts, list) or len(contexts) != len(questions):
-        raise ValueError(f"context must be a string or a list with one for each of {len(questions)} questions")
-    return [{"question": one, "context": other} for one, other in zip(questions, contexts, strict=True)]
-
-
-def _checked(sample: Any) -> dict[str, str]:
-    """``{"question": …, "context": …}`` of a dict or of an object like transformers' SquadExample."""
-    if hasattr(sample, "question_text"):
-        sample = {"question": sample.question_text, "context": sample.context_text}
-    if not isinstance(sample, dict):
-        raise ValueError(f"a sample must be a dict with question and context, got {sample!r}")
-    for name in ("question", "context"):
-        if name not in sample:
-            raise KeyError(f"a sample must have the keys question and context, got {sorted(sample)}")
-        if not isinstance(sample[name], str) or not sample[name]:
-            raise ValueError(f"{name} must be a string that is not empty, got {sample[name]!r}")
-    return {"question": sample["question"], "context": sample["context"]}

@@ -1,14 +1,12 @@
 """The text2text-generation pipeline, for every sequence-to-sequence model of transformers and of this package."""
 
-import inspect
-import os
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForSeq2SeqLM, GenerationConfig, Pipeline
+from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
 from .alignment_rnnattn import (
     attention_weights,
@@ -18,9 +16,11 @@ from .alignment_rnnattn import (
     target_side,
     token_ids,
 )
+from .pipeline_inputs import check_ids, check_text, reads_segments, without_lone_surrogates
+from .pipeline_saving import PortablePipeline
 
 
-class Text2TextGenerationPipeline(Pipeline):
+class Text2TextGenerationPipeline(PortablePipeline):
     """Text in, text out, by an encoder-decoder: ``pipeline("text2text-generation", model=…)``.
 
         >>> pipe = pipeline("text2text-generation", model=model, tokenizer=tokenizer)
@@ -48,6 +48,8 @@ class Text2TextGenerationPipeline(Pipeline):
         clean_up_tokenization_spaces: passed to the tokenizer's ``decode``; default False.
         truncation: passed to the tokenizer; default False.
         stop_sequence: text whose first token ends a sequence, in place of the model's end token.
+        assistant_model, assistant_tokenizer: of ``pipeline`` only: a smaller model that proposes tokens, as for
+            ``generate``; with it, pass ``num_beams=1``.
         batch_size, num_workers: as for every pipeline.
         any other: goes to ``generate``.
 
@@ -64,10 +66,13 @@ class Text2TextGenerationPipeline(Pipeline):
     _load_video_processor = False
     _load_feature_extractor = False
     _default_generation_config = GenerationConfig(max_new_tokens=256, num_beams=4)
+    auto_class = AutoModelForSeq2SeqLM
 
     model: Any
     tokenizer: Any
     prefix: str | None
+    assistant_model: Any
+    assistant_tokenizer: Any
     generation_config: GenerationConfig  # only transformers before 5.23 sets it
     return_name = "generated"  # records have {return_name}_text and {return_name}_token_ids
 
@@ -106,6 +111,11 @@ class Text2TextGenerationPipeline(Pipeline):
             generate_kwargs["eos_token_id"] = self._stop_token(stop_sequence)
         if return_alignments is not None:
             generate_kwargs["return_alignments"] = return_alignments
+        if self.assistant_model is not None:
+            generate_kwargs["assistant_model"] = self.assistant_model
+        if self.assistant_tokenizer is not None:  # it speaks another language than the model's
+            generate_kwargs["tokenizer"] = self.tokenizer
+            generate_kwargs["assistant_tokenizer"] = self.assistant_tokenizer
         given = {
             "return_tensors": return_tensors,
             "return_text": return_text,
@@ -133,7 +143,7 @@ class Text2TextGenerationPipeline(Pipeline):
         if isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes):
             inputs = list(inputs)  # a tuple, or a column of a dataset
             for i, text in enumerate(inputs):
-                _check_text(text, f"inputs[{i}]")
+                check_text(text, f"inputs[{i}]")
             if not inputs:
                 return []
         results = super().__call__(inputs, *args, **kwargs)
@@ -143,12 +153,11 @@ class Text2TextGenerationPipeline(Pipeline):
 
     def preprocess(self, inputs: Any, truncation: Any = False) -> dict[str, Tensor]:
         """One text to (1, S) ``input_ids``, ``attention_mask`` and, if the model reads them, ``token_type_ids``."""
-        _check_text(inputs, "inputs")
-        text = (self.prefix or "") + inputs
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # no tokenizer takes lone surrogates
+        check_text(inputs, "inputs")
+        text = without_lone_surrogates((self.prefix or "") + inputs)
         encoding = self.tokenizer(text, truncation=truncation)
         wanted = {name for name in ("input_ids", "attention_mask", "token_type_ids") if name in encoding}
-        if not _reads_segments(self.model):
+        if not reads_segments(self.model):
             wanted.discard("token_type_ids")
         if not encoding["input_ids"]:
             end = self.tokenizer.eos_token_id
@@ -161,7 +170,7 @@ class Text2TextGenerationPipeline(Pipeline):
         self, model_inputs: dict[str, Tensor], return_alignments: bool = False, **generate_kwargs: Any
     ) -> Any:
         input_ids = model_inputs["input_ids"]
-        _check_ids(input_ids, self.model.get_input_embeddings().weight.shape[0])
+        check_ids(input_ids, self.model.get_input_embeddings().weight.shape[0])
         asked = {"return_dict_in_generate": True, "output_attentions": True} if return_alignments else {}
         arguments = self._generate_arguments(generate_kwargs, asked)
         self.check_inputs(
@@ -212,32 +221,6 @@ class Text2TextGenerationPipeline(Pipeline):
             records.append(record)
         return records
 
-    def save_pretrained(
-        self, save_directory: str | os.PathLike[str], *, with_code: bool | None = None, **kwargs: Any
-    ) -> None:
-        """Save model and tokenizer, and with them, if asked, the code of this pipeline.
-
-        Args:
-            save_directory: made if it is not there.
-            with_code: whether the folder shall carry this pipeline to machines without this package, where
-                ``pipeline("text2text-generation", model=folder, trust_remote_code=True)`` then works; that flag is
-                then needed everywhere. None: as the model's own code is saved, or as this pipeline was loaded.
-            **kwargs: go to the ``save_pretrained`` of model and tokenizer.
-        """
-        if with_code is None:
-            loaded_with_code = type(self).__module__.startswith("transformers_modules.")
-            with_code = loaded_with_code or getattr(self.model, "_auto_class", None) is not None
-        fields: dict[str, Any] = self.model.config.__dict__
-        before = {name: fields.pop(name) for name in ("custom_pipelines",) if name in fields}
-        if with_code:
-            self._registered_impl = {self.task: {"impl": type(self), "pt": (AutoModelForSeq2SeqLM,), "type": "text"}}
-        try:
-            super().save_pretrained(save_directory, **kwargs)
-        finally:
-            self.__dict__.pop("_registered_impl", None)
-            fields.pop("custom_pipelines", None)
-            fields.update(before)
-
     def _generate_arguments(self, generate_kwargs: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
         if hasattr(self, "_prepare_generate_kwargs"):
             prepared: dict[str, Any] = self._prepare_generate_kwargs(generate_kwargs, **asked)
@@ -271,24 +254,3 @@ def _by_source(rows: Any, input_ids: Tensor) -> Tensor:
     """(B * n, …) as (B, n, …)."""
     tensor: Tensor = getattr(rows, "sequences", rows)
     return tensor.reshape(input_ids.shape[0], -1, *tensor.shape[1:])
-
-
-def _reads_segments(model: Any) -> bool:
-    """Whether the model's forward takes ``token_type_ids``; a wrapper of adapters is looked through."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    taken = "token_type_ids" in inspect.signature(inner.forward).parameters
-    return taken and getattr(model.config, "type_vocab_size", 1) > 0
-
-
-def _check_text(text: Any, name: str) -> None:
-    if not isinstance(text, str):
-        raise ValueError(f"{name} must be a string, got {text!r}")
-
-
-def _check_ids(input_ids: Tensor, size: int) -> None:
-    wrong = ((input_ids < 0) | (input_ids >= size)).nonzero()
-    if len(wrong):
-        row, position = wrong[0].tolist()
-        raise ValueError(
-            f"input_ids must be in [0, {size}), got {int(input_ids[row, position])} at row {row}, position {position}"
-        )

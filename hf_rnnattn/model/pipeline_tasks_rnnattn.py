@@ -1,6 +1,7 @@
 """Summaries and translations: the text2text pipeline under the names, keys and warnings that these tasks have."""
 
 import logging
+import warnings
 from typing import Any
 
 from torch import Tensor
@@ -54,7 +55,7 @@ class TranslationPipeline(Text2TextGenerationPipeline):
             pairs = getattr(model.config, "task_specific_params", None) or {}
             task = next((name for name in pairs if name.startswith("translation")), task)
             if task != "translation":
-                logger.warning("the task is translation, of which languages is not said: %s is taken", task)
+                warnings.warn(f"task translation does not say which languages: {task} is taken", stacklevel=3)
         super().__init__(model, tokenizer, task=task, **kwargs)
 
     def _sanitize_parameters(  # type: ignore[override]

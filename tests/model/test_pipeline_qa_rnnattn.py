@@ -1,6 +1,11 @@
 """Questions are answered as transformers 4 answered them, by models of transformers and ours."""
 
 import itertools
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
     BertForQuestionAnswering,
+    BertModel,
     DistilBertConfig,
     DistilBertForQuestionAnswering,
     PreTrainedTokenizerFast,
@@ -16,6 +22,7 @@ from transformers import (
 from transformers.pipelines.pt_utils import KeyDataset
 
 from hf_rnnattn import QuestionAnsweringPipeline, RnnAttnConfig, RnnAttnForQuestionAnswering
+from hf_rnnattn.tokenizer_training import train_tokenizer
 
 CONTEXT = "my name is wolfgang and i live in berlin. who are you? "
 QUESTION = "where do i live"
@@ -55,9 +62,11 @@ def make(family="bert", side="right", **kwargs):
 
 def every_span(pipe, max_answer_len):
     """Score and characters of every span of the context, by looking at all of them."""
-    encoded = pipe.tokenizer(QUESTION, CONTEXT, return_tensors="pt", return_offsets_mapping=True)
+    right = pipe.tokenizer.padding_side == "right"
+    texts = (QUESTION, CONTEXT) if right else (CONTEXT, QUESTION)
+    encoded = pipe.tokenizer(*texts, return_tensors="pt", return_offsets_mapping=True)
     offsets = encoded.pop("offset_mapping")[0].tolist()
-    inside = [i for i, place in enumerate(encoded.sequence_ids(0)) if place == 1]
+    inside = [i for i, place in enumerate(encoded.sequence_ids(0)) if place == int(right)]
     taken = {
         name: encoded[name] for name in encoded if name != "token_type_ids" or "Distil" not in str(type(pipe.model))
     }
@@ -70,9 +79,10 @@ def every_span(pipe, max_answer_len):
 
 
 @each_family
+@each_side
 @pytest.mark.parametrize("max_answer_len", [1, 3, 15])
-def test_the_best_spans_of_all_are_returned(family, max_answer_len):
-    pipe = make(family, align_to_words=False, max_answer_len=max_answer_len)
+def test_the_best_spans_of_all_are_returned(family, side, max_answer_len):
+    pipe = make(family, side, align_to_words=False, max_answer_len=max_answer_len)
     wanted = sorted(every_span(pipe, max_answer_len), reverse=True)
     answers = pipe(question=QUESTION, context=CONTEXT, top_k=3)
     (score, start, end), best = wanted[0], answers[0]
@@ -151,6 +161,86 @@ def test_no_answer_is_an_answer_if_it_is_asked_for():
     assert nothing == [{"score": pytest.approx((1 / (places + 1)) ** 2), "start": 0, "end": 0, "answer": ""}]
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_no_answer_has_the_same_score_whatever_the_batch(side):
+    pipe = make("ours", side, handle_impossible_answer=True, top_k=500)
+    samples = [{"question": "who", "context": "my name"}, {"question": QUESTION, "context": CONTEXT}]
+    alone, together = pipe(samples), pipe(samples, batch_size=2)
+    for one, other in zip(alone, together, strict=True):
+        (none,), (same,) = ([answer for answer in answers if answer["answer"] == ""] for answers in (one, other))
+        assert none["score"] > 0
+        assert same["score"] == pytest.approx(none["score"], abs=1e-6)
+
+
+def test_without_a_token_for_no_answer_it_is_never_the_answer():
+    pipe = make()
+    pipe.tokenizer.cls_token = None
+    answers = pipe(question=QUESTION, context=CONTEXT, handle_impossible_answer=True, top_k=500)
+    assert answers[-1] == {"score": 0.0, "start": 0, "end": 0, "answer": ""}
+    assert pipe(question=QUESTION, context="my")["score"] == 1.0
+
+
+def test_pieces_overlap_by_no_more_than_they_hold():
+    pipe, long = make(), {"question": QUESTION, "context": CONTEXT * 4}
+    pieces = list(pipe.preprocess(long, max_seq_len=12, doc_stride=10))
+    insides = [[i for i, outside in enumerate(piece["p_mask"][0].tolist()) if not outside] for piece in pieces]
+    firsts = [piece["encoding"].offsets[inside[0]][0] for piece, inside in zip(pieces, insides, strict=True)]
+    assert len(insides[0]) == 5  # 12, less 4 of the question and 3 special tokens
+    offsets = pipe.tokenizer(long["context"], add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    assert firsts == [start for start, _ in offsets[: len(firsts)]]  # 4 of 5 tokens are shared
+    assert pieces[-1]["encoding"].offsets[insides[-1][-1]][1] == offsets[-1][1]
+
+
+@pytest.mark.parametrize(("limit", "positions", "expected"), [(10**30, 512, 384), (40, 512, 40), (10**30, 30, 30)])
+def test_pieces_are_no_longer_than_tokenizer_and_model_allow(limit, positions, expected):
+    pipe = make()
+    pipe.tokenizer.model_max_length = limit
+    pipe.model.config.max_position_embeddings = positions
+    pieces = list(pipe.preprocess({"question": QUESTION, "context": CONTEXT * 40}))
+    assert pieces[0]["input_ids"].shape == (1, expected)
+
+
+def test_a_row_of_squad_a_squad_example_and_lone_surrogates_are_samples():
+    pipe = make()
+    one = pipe(question=QUESTION, context=CONTEXT)
+    assert pipe({"id": "1", "title": "", "question": QUESTION, "context": CONTEXT, "answers": {}}) == one
+    assert pipe(SimpleNamespace(question_text=QUESTION, context_text=CONTEXT)) == one
+    assert pipe(question="who \ud800", context=CONTEXT) == pipe(question="who \ufffd", context=CONTEXT)
+
+
+def test_no_questions_have_no_answers():
+    pipe = make()
+    assert pipe([]) == []
+    assert pipe(question=[], context=CONTEXT) == []
+
+
+def test_answers_are_parts_of_the_context_with_every_tokenizer_of_ours():
+    texts = [QUESTION, CONTEXT]
+    for kind in ("char", "whitespace", "wordpiece", "bpe"):
+        trained = train_tokenizer(texts, kind=kind)
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+        model = RnnAttnForQuestionAnswering(RnnAttnConfig(**sizes, **trained.config_fields())).eval()
+        pipe = pipeline("question-answering", model=model, tokenizer=trained, device="cpu", top_k=5)
+        samples = [{"question": QUESTION, "context": CONTEXT}, {"question": "who", "context": CONTEXT * 2}]
+        for answers, sample in zip(pipe(samples), samples, strict=True):
+            assert len(answers) == 5
+            for answer in answers:
+                assert answer["answer"]
+                assert answer["answer"] == sample["context"][answer["start"] : answer["end"]]
+
+
+def test_any_model_with_start_and_end_scores_will_do_and_no_other():
+    pipe = make()
+    one = pipe(question=QUESTION, context=CONTEXT)
+    pipe.model.config.return_dict = False
+    assert pipe(question=QUESTION, context=CONTEXT) == one
+    model = BertModel(BertConfig(**SIZES, **BERT_SIZES))
+    other = pipeline("question-answering", model=model, tokenizer=tokenizer(), device="cpu")
+    with pytest.raises(ValueError, match="model must give start_logits and end_logits, got BertModel"):
+        other(question=QUESTION, context=CONTEXT)
+
+
 def test_a_long_question_is_cut():
     pipe = make()
     asked = pipe(question="where do i live who are you", context=CONTEXT, max_question_len=4)
@@ -171,6 +261,12 @@ def test_a_long_question_is_cut():
             ValueError,
             r"doc_stride must be at most max_seq_len \(20\), got 30",
         ),
+        (
+            {"question": QUESTION, "context": CONTEXT, "max_seq_len": 7},
+            ValueError,
+            "the question has 4 tokens, max_seq_len is 7",
+        ),
+        ({"question": 3, "context": CONTEXT}, ValueError, "question must be a string or a list of strings, got 3"),
     ],
 )
 def test_wrong_inputs_are_refused(arguments, error, message):
@@ -181,7 +277,7 @@ def test_wrong_inputs_are_refused(arguments, error, message):
 def test_a_sample_without_its_keys_is_refused():
     with pytest.raises(KeyError, match="question and context"):
         make()({"question": QUESTION})
-    with pytest.warns(FutureWarning, match="top_k"):
+    with pytest.warns(UserWarning, match="topk is called top_k"):
         assert len(make()(question=QUESTION, context=CONTEXT, topk=2)) == 2
 
 
@@ -192,3 +288,27 @@ def test_a_pipeline_saves_and_loads(tmp_path):
     again = pipeline("question-answering", model=str(tmp_path), device="cpu")
     wanted, found = (one(question=QUESTION, context=CONTEXT) for one in (pipe, again))
     assert found["answer"] == wanted["answer"]
+    assert not list(tmp_path.glob("*.py"))
+
+
+def test_a_pipeline_can_be_saved_with_its_code(tmp_path):
+    pipe = make("distilbert")
+    pipe.save_pretrained(tmp_path, with_code=True)
+    names = {"pipeline_qa_rnnattn", "pipeline_inputs", "pipeline_samples", "pipeline_saving", "pipeline_spans"}
+    assert {path.stem for path in tmp_path.glob("*.py")} == names
+    entry = json.loads((tmp_path / "config.json").read_text())["custom_pipelines"]["question-answering"]
+    assert entry["impl"] == "pipeline_qa_rnnattn.QuestionAnsweringPipeline"
+    assert entry["pt"] == ["AutoModelForQuestionAnswering"]
+    assert not hasattr(pipe.model.config, "custom_pipelines")
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        pipeline("question-answering", model=str(tmp_path), device="cpu")
+    code = "import sys, json; from transformers import pipeline; " + (
+        "pipe = pipeline('question-answering', model=sys.argv[1], device='cpu', trust_remote_code=True); "
+        "print(json.dumps(pipe(question=sys.argv[2], context=sys.argv[3]))); assert 'hf_rnnattn' not in sys.modules"
+    )
+    variables = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    command = [sys.executable, "-c", code, str(tmp_path), QUESTION, CONTEXT]
+    run = subprocess.run(command, env=variables, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    wanted = pipe(question=QUESTION, context=CONTEXT)
+    assert json.loads(run.stdout) == {**wanted, "score": pytest.approx(wanted["score"])}

@@ -193,6 +193,15 @@ def test_generation_stops_at_the_first_token_of_a_stop_sequence():
         pipe("hello", stop_sequence="")
 
 
+@pytest.mark.parametrize("family", ["bart", "rnnattn"])
+def test_an_assistant_proposes_tokens_and_changes_none(family):
+    pipe = make(family, num_beams=1, assistant_model=tiny_model(family))
+    seen, generate = [], pipe.model.generate
+    pipe.model.generate = lambda *args, **kwargs: seen.append(kwargs) or generate(*args, **kwargs)
+    assert pipe(["hello", "you"]) == make(family, num_beams=1)(["hello", "you"])
+    assert [kwargs["assistant_model"] for kwargs in seen] == [pipe.assistant_model] * 2
+
+
 def test_a_task_built_on_this_one_gets_the_lengths_and_names_its_records():
     class Shortener(Text2TextGenerationPipeline):
         return_name = "summary"
@@ -353,7 +362,9 @@ def test_a_pipeline_saved_with_its_code_needs_no_installed_package(tmp_path):
     for folder in ("one", "two"):
         assert {path.name for path in (tmp_path / folder).glob("*.py")} == {
             "alignment_rnnattn.py",
+            "pipeline_inputs.py",
             "pipeline_rnnattn.py",
+            "pipeline_saving.py",
         }
         assert list(json.loads((tmp_path / folder / "config.json").read_text())["custom_pipelines"]) == [TASK]
 

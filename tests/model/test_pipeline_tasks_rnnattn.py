@@ -36,7 +36,7 @@ def test_records_have_the_keys_of_their_task_and_the_text_of_text2text(task, fam
 
 
 @pytest.mark.parametrize("family", ["t5", "rnnattn"])
-def test_the_prefix_of_a_pair_of_languages_goes_before_the_text(family, caplog):
+def test_the_prefix_of_a_pair_of_languages_goes_before_the_text(family):
     model = tiny_model(family)
     model.config.task_specific_params = {
         "translation_en_to_fr": {"prefix": "fr ", "num_beams": 1, "max_new_tokens": 5},
@@ -47,17 +47,17 @@ def test_the_prefix_of_a_pair_of_languages_goes_before_the_text(family, caplog):
         pipe = pipeline(task, model=model, tokenizer=character_tokenizer(), device="cpu")
         wanted = plain(prefix + "hello", max_new_tokens=5, num_beams=beams)[0]["generated_text"]
         assert pipe("hello") == [{"translation_text": wanted}]
-    with caplog.at_level(logging.WARNING):
+    with pytest.warns(UserWarning, match="translation_en_to_fr is taken"):
         pipe = pipeline("translation", model=model, tokenizer=character_tokenizer(), device="cpu")
-    assert "translation_en_to_fr is taken" in caplog.text
     assert pipe.prefix == "fr "
 
 
 def test_translation_of_any_pair_is_the_task_translation():
     assert check_task("translation_en_to_fr")[::2] == ("translation", ("en", "fr"))
     assert check_task("translation")[0] == "translation"
-    with pytest.raises(KeyError, match="Unknown task translation_en_fr"):
-        check_task("translation_en_fr")
+    for wrong in ("translation_en_fr", "translation_en_to", "translation_eng_Latn_to_fra_Latn", "translations"):
+        with pytest.raises(KeyError, match=f"{wrong}, use 'translation_XX_to_YY' format"):
+            check_task(wrong)
 
 
 def test_defaults_are_those_of_version_4():
