@@ -1,11 +1,13 @@
 """The virtual environment that quickstart, tests and CI share: when it is made, and from which versions."""
 
+import importlib.metadata
 import importlib.util
 import shutil
 import subprocess
 import sys
 
 import pytest
+from packaging.requirements import Requirement
 
 from sources import PROJECT
 
@@ -31,6 +33,28 @@ def environment(tmp_path, monkeypatch):
 def constraints_of(command):
     with open(command[command.index("--constraint") + 1], encoding="utf-8") as file:
         return dict(line.strip().split("==") for line in file if "==" in line)
+
+
+def everything_installed_for(extra):
+    """The names of all packages that the project wants with this extra, and that they want."""
+    found, open_ends = set(), [Requirement(f"hf-rnnattn[{extra}]")]
+    while open_ends:
+        wanted = open_ends.pop()
+        name = wanted.name.lower().replace("_", "-")
+        if name == "torch" or (name in found and not wanted.extras):  # torch's own differ from build to build
+            continue
+        found.add(name)
+        for line in importlib.metadata.requires(name) or []:
+            requirement = Requirement(line)
+            extras = ["", *wanted.extras]
+            if requirement.marker is None or any(requirement.marker.evaluate({"extra": e}) for e in extras):
+                open_ends.append(requirement)
+    return found - {"hf-rnnattn"}
+
+
+def test_everything_that_is_installed_is_pinned(environment):
+    lines = (environment.PROJECT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert everything_installed_for("dev") - {environment.pinned_name(line) for line in lines} == set()
 
 
 def without_torch(monkeypatch, environment):
