@@ -9,7 +9,7 @@ EXCEPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "test_load_with_mismatched_shapes": (
         ("encoder",),
-        "it loads RnnAttnModel from a head's checkpoint with another vocabulary size: transformers then takes the table "
-        "that it has just refused for a loaded one, and ties the decoder's to it",
+        "it loads RnnAttnModel from a head's checkpoint with another vocabulary size: transformers then takes the "
+        "table that it has just refused for a loaded one, and ties the decoder's to it",
     ),
 }
