@@ -2,12 +2,15 @@
 
 import copy
 import logging
+import os
+from functools import partial
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from .config_checks import check_config
+from .saving_rnnattn import save_at_once
 
 logger = logging.getLogger(__name__)
 
@@ -215,6 +218,12 @@ class RnnAttnConfig(PreTrainedConfig):
 
     def validate_token_ids(self) -> None:
         """Special ids are checked by ``validate_architecture``."""
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
+        """As ever, but an error, as on a full disk, leaves an earlier config.json as it was."""
+        save_at_once(partial(super().save_pretrained, **kwargs), save_directory, push_to_hub)
 
     @classmethod
     def _dict_from_json_file(cls, json_file: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ both), the decoder's layers also read the encoder, and the output matrix turns t
 import copy
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,21 +41,9 @@ from .mixer_base import RecurrentMixer
 from .mixers import attends_itself, recurs
 from .norms import build_norm
 from .plain_linear import linear
-from .saving_rnnattn import replaced_at_once
+from .saving_rnnattn import is_weights, save_at_once
 
 logger = logging.getLogger(__name__)
-
-# What ``save_pretrained(push_to_hub=True)`` hands on to ``push_to_hub``.
-HUB_ARGUMENTS = (
-    "repo_id",
-    "commit_message",
-    "commit_description",
-    "private",
-    "token",
-    "revision",
-    "create_pr",
-    "tags",
-)
 
 
 class RnnAttnPreTrainedModel(PreTrainedModel):
@@ -100,27 +89,37 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
         output = target in ("lm_head.weight", "mlm_head.weight")
         return bool(self.config.tie_word_embeddings if output else self.config.share_encoder_decoder_embeddings)
 
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *args: Any, use_safetensors: bool | None = True, **kwargs: Any
+    ) -> Any:
+        """As ever, but without safetensors there is an error: a ``.bin`` file may hold code."""
+        return super().from_pretrained(pretrained_model_name_or_path, *args, use_safetensors=use_safetensors, **kwargs)
+
     def save_pretrained(
         self,
         save_directory: str | os.PathLike[str],
-        *args: Any,
         is_main_process: bool = True,
+        state_dict: dict[str, Any] | None = None,
         push_to_hub: bool = False,
+        max_shard_size: int | str = "50GB",
+        variant: str | None = None,
         **kwargs: Any,
     ) -> None:
         """As ever, but an error, as on a full disk, leaves an earlier checkpoint in the folder as it was."""
-        folder = Path(save_directory)
-        if not is_main_process or folder.is_file():
-            super().save_pretrained(save_directory, *args, is_main_process=is_main_process, **kwargs)
+
+        def save(folder: str | os.PathLike[str], **more: Any) -> list[str]:
+            weights = None if state_dict is None else dict(state_dict)  # it is emptied while it is saved
+            options = {"max_shard_size": max_shard_size, "variant": variant, **kwargs, **more}
+            super(RnnAttnPreTrainedModel, self).save_pretrained(folder, is_main_process, weights, **options)
+            return sorted(path.name for path in Path(folder).glob("*.py"))
+
+        if not is_main_process or kwargs.get("distributed_checkpoint"):  # here every process has files of its own
+            save(save_directory, push_to_hub=push_to_hub)
             return
-        hub = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs} if push_to_hub else {}
-        with replaced_at_once(folder, kwargs.get("variant")) as written:
-            super().save_pretrained(written, *args, **kwargs)
-            code = sorted(path.name for path in written.glob("*.py"))
+        code = save_at_once(save, save_directory, push_to_hub, partial(is_weights, variant=variant))
         if code:
-            logger.warning("the model's code was written to %s: %s", folder, ", ".join(code))
-        if push_to_hub:
-            self.push_to_hub(hub.pop("repo_id", folder.name), **hub)
+            logger.warning("the model's code was written to %s: %s", save_directory, ", ".join(code))
 
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True

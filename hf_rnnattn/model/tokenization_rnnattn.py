@@ -9,11 +9,13 @@ import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
+from .saving_rnnattn import save_at_once
 from .tokenizer_files import check_ids, clean_text, end_with, read_backend
 
 TARGET_FILE = "target_tokenizer.json"
@@ -142,15 +144,31 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         names: tuple[str, ...] = super()._save_pretrained(save_directory, file_names, legacy_format, filename_prefix)
-        path = os.path.join(
-            str(save_directory), f"{filename_prefix}-{TARGET_FILE}" if filename_prefix else TARGET_FILE
-        )
-        if self._target_tokenizer is not None:
-            self._target_tokenizer.save(path)
-            return (*names, path)
-        if os.path.isfile(path):  # left by a tokenizer with two sides; it would be loaded with this one
-            os.remove(path)
-        return names
+        if self._target_tokenizer is None:
+            return names
+        path = os.path.join(str(save_directory), _target_file(filename_prefix))
+        self._target_tokenizer.save(path)
+        return (*names, path)
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        legacy_format: bool | None = None,
+        filename_prefix: str | None = None,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> tuple[str, ...]:
+        """As ever, but an error, as on a full disk, leaves the earlier files as they were."""
+
+        def save(folder: str | os.PathLike[str], **more: Any) -> list[str]:
+            options = {"legacy_format": legacy_format, "filename_prefix": filename_prefix, **kwargs, **more}
+            names = super(RnnAttnTokenizer, self).save_pretrained(folder, **options)
+            return [os.path.relpath(name, folder) for name in names or ()]
+
+        names = save_at_once(save, save_directory, push_to_hub)
+        if names and self._target_tokenizer is None:  # one with two sides may have left its own, which would be loaded
+            Path(save_directory, _target_file(filename_prefix)).unlink(missing_ok=True)
+        return tuple(os.path.join(save_directory, name) for name in names)
 
     # The two sides
 
@@ -255,3 +273,7 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
             self.clean_up_tokenization_spaces if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
         )
         return self.clean_up_tokenization(text) if clean else text
+
+
+def _target_file(prefix: str | None) -> str:
+    return f"{prefix}-{TARGET_FILE}" if prefix else TARGET_FILE
