@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 from transformers.generation import GenerationMixin
+from transformers.generation.candidate_generator import PromptLookupCandidateGenerator
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import (
     BaseModelOutput,
@@ -35,6 +36,7 @@ from .decoder_layer import Masks, RnnAttnDecoderLayer
 from .embeddings import RnnAttnEmbeddings
 from .encoder_layer import RnnAttnEncoderLayer
 from .inputs import as_bool_mask, check_lengths, check_memory, continued, first_and_last, mean_over_real, positions_of
+from .lookup_rnnattn import SourceLookupCandidateGenerator, real_tokens
 from .loss_rnnattn import seq2seq_loss, shift_tokens_right
 from .mixer_attention import AdditiveCrossAttention, FullAttentionMixer, MultiHeadCrossAttention
 from .mixer_base import RecurrentMixer
@@ -729,5 +731,17 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         if chunk is not None:
             raise ValueError(f"prefill_chunk_size must be None for encoder-decoders, got {chunk}")
         return super()._prefill(input_ids, generation_config, *args, **kwargs)
+
+    def _get_candidate_generator(
+        self, *args: Any, inputs_tensor: Tensor, model_kwargs: dict[str, Any], **kwargs: Any
+    ) -> Any:
+        """What proposes tokens in assisted decoding; prompt lookup finds them in the source too."""
+        kwargs |= {"inputs_tensor": inputs_tensor, "model_kwargs": model_kwargs}
+        generator = super()._get_candidate_generator(*args, **kwargs)
+        if type(generator) is not PromptLookupCandidateGenerator:
+            return generator
+        shares = self.config.share_encoder_decoder_embeddings
+        source = real_tokens(inputs_tensor, model_kwargs.get("attention_mask")) if shares else None
+        return SourceLookupCandidateGenerator(generator, source)
 
     create_masks_for_generate = staticmethod(create_masks_for_generate)
