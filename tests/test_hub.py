@@ -112,6 +112,7 @@ def test_what_was_pushed_comes_back(hub, python, model):
     python("import hf_rnnattn" + SAME + "check('tester/mine')", home="elsewhere")
 
 
+@pytest.mark.slow
 def test_saving_and_pushing_in_one_call(hub, python, model):
     python(PUSH + "model.save_pretrained('copy', push_to_hub=True, repo_id='both', private=True)")
     assert "model.safetensors" in hub.files("tester/both")
@@ -172,6 +173,7 @@ def test_private_repositories_need_a_token(hub, python, model):
     python(PUSH + "model.push_to_hub('mine')", token=None, fails="401")
 
 
+@pytest.mark.slow
 def test_revisions_are_kept_apart(hub, python, model):
     python(
         PUSH
@@ -209,7 +211,7 @@ trainer.train()
 
 
 @pytest.mark.parametrize("kind", ["Seq2SeqTrainer", "SequenceTrainer"])
-@pytest.mark.parametrize("strategy", ["every_save", "end"])
+@pytest.mark.parametrize("strategy", [pytest.param("every_save", marks=pytest.mark.slow), "end"])
 def test_the_trainer_pushes(hub, python, model, kind, strategy):
     end = "trainer.push_to_hub()" if strategy == "end" else ""
     python(PUSH + TRAIN.replace("KIND", kind).replace("STRATEGY", repr(strategy)) + end)
@@ -243,6 +245,7 @@ def test_the_training_script_pushes_its_card(hub, python, tmp_path):
     assert not [name for name in files if name.endswith((".py", ".bin", ".pt"))]
 
 
+@pytest.mark.slow
 def test_an_upload_that_fails_is_an_error_and_changes_nothing(hub, python, model):
     python(PUSH + "model.push_to_hub('mine')")
     before = dict(hub.repositories["tester/mine"].revisions)
@@ -251,6 +254,7 @@ def test_an_upload_that_fails_is_an_error_and_changes_nothing(hub, python, model
     assert hub.repositories["tester/mine"].revisions == before
 
 
+@pytest.mark.slow
 def test_a_download_that_is_cut_is_an_error_and_the_next_one_is_whole(hub, python, model):
     python(PUSH + "model.push_to_hub('mine'); tokenizer.push_to_hub('mine')")
     load = "import hf_rnnattn" + SAME + "check('tester/mine')"
@@ -260,6 +264,7 @@ def test_a_download_that_is_cut_is_an_error_and_the_next_one_is_whole(hub, pytho
     python(load, home="cut")
 
 
+@pytest.mark.slow
 def test_every_head_travels(hub, python, tmp_path):
     build(tiny_config()).save_pretrained(tmp_path / "model")
     python(

@@ -4,6 +4,7 @@ import unittest
 from typing import Any
 from unittest import mock
 
+import pytest
 import torch
 from transformers.models.auto import modeling_auto
 
@@ -88,6 +89,10 @@ class Common(ModelTesterMixin, TrainingTesterMixin):
         name = {"both": "ForConditionalGeneration", "encoder": "ForMaskedLM", "decoder": "ForCausalLM"}[self.kind]
         return getattr(hf_rnnattn, f"RnnAttn{name}")
 
+    @pytest.mark.slow
+    def test_training_overfit(self) -> None:
+        super().test_training_overfit()
+
     def test_config(self) -> None:
         self.config_tester.run_common_tests()
 
@@ -111,7 +116,10 @@ def _expected_failures(kind: str) -> dict[str, Any]:
     """The exceptions for this kind of models. A test that passes against expectation fails."""
 
     def failing(name: str) -> Any:
-        return unittest.expectedFailure(lambda self: getattr(Common, name)(self))
+        marks = getattr(getattr(Common, name), "pytestmark", [])
+        found = unittest.expectedFailure(lambda self: getattr(Common, name)(self))
+        found.pytestmark = marks
+        return found
 
     return {name: failing(name) for name, (kinds, _) in EXCEPTIONS.items() if kind in kinds}
 
