@@ -79,35 +79,43 @@ def full_batches(lines: Iterable[str], size: int) -> Iterator[list[str]]:
 def batches_as_they_come(lines: Iterable[str], size: int) -> Iterator[list[str]]:
     """Batches of at most ``size`` lines: what has arrived by the time the last batch was done, at least one line.
 
-    So a slow writer is answered at once and a fast one in full batches. An exception of ``lines`` is raised here.
+    So a slow writer is answered at once and a fast one in full batches. An exception of ``lines`` is raised here. When
+    the iterator is closed, no more than the line that is being waited for is read.
     """
     arrived: queue.Queue[Any] = queue.Queue(maxsize=4 * size)
-    end = object()
+    end, closed = object(), threading.Event()
 
     def read() -> None:
         try:
             for line in lines:
                 arrived.put(line)
+                if closed.is_set():
+                    return
             arrived.put(end)
-        except Exception as error:
+        except BaseException as error:
             arrived.put(error)
 
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        batch, last = _drain(arrived, size, end)
-        if batch:
-            yield batch
-        if isinstance(last, Exception):
-            raise last
-        if last is end:
-            return
+    threading.Thread(target=read, name="batches_as_they_come", daemon=True).start()
+    try:
+        while True:
+            batch, last = _drain(arrived, size, end)
+            if batch:
+                yield batch
+            if isinstance(last, BaseException):
+                raise last
+            if last is end:
+                return
+    finally:
+        closed.set()
+        while not arrived.empty():  # the reader may be waiting for room
+            arrived.get_nowait()
 
 
 def _drain(arrived: "queue.Queue[Any]", size: int, end: object) -> tuple[list[str], Any]:
     batch: list[str] = []
     item = arrived.get()
     while True:
-        if item is end or isinstance(item, Exception):
+        if item is end or isinstance(item, BaseException):
             return batch, item
         batch.append(item)
         if len(batch) == size or arrived.empty():

@@ -100,16 +100,55 @@ def test_file_is_read_in_full_batches(tmp_path) -> None:
         assert [len(batch) for batch in full_batches(file, 2)] == [2, 2, 1]
 
 
-def test_exception_of_the_reader_reaches_the_consumer_after_what_came_before() -> None:
+@pytest.mark.parametrize(
+    "error", [UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), SystemExit(1)], ids=["data", "exit"]
+)
+def test_exception_of_the_reader_reaches_the_consumer_after_what_came_before(error) -> None:
     def lines():
         yield "a"
-        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+        raise error
 
     batches = batches_as_they_come(lines(), 10)
     seen = []
-    with pytest.raises(UnicodeDecodeError):
+    with pytest.raises(type(error)):
         seen.extend(batches)  # keeps what came before the exception
-    assert seen == [["a"]]
+    assert [line for batch in seen for line in batch] == ["a"]
+    assert next(batches, None) is None
+
+
+def test_closing_the_batches_ends_the_reading() -> None:
+    read = []
+
+    def lines():
+        for number in range(10_000):
+            read.append(number)
+            yield str(number)
+
+    batches = batches_as_they_come(lines(), 2)
+    next(batches)
+    batches.close()
+    for thread in threading.enumerate():
+        if thread.name == "batches_as_they_come":
+            thread.join(20)
+            assert not thread.is_alive()
+    assert len(read) < 10_000
+
+
+def test_exception_of_the_model_ends_the_lines_after_the_answers_before_it(generator, monkeypatch) -> None:
+    generate, calls = generator.model.generate, []
+
+    def failing(**inputs):
+        calls.append(inputs)
+        if len(calls) == 3:
+            raise RuntimeError("no more memory")
+        return generate(**inputs)
+
+    monkeypatch.setattr(generator.model, "generate", failing)
+    sink = io.StringIO()
+    with pytest.raises(RuntimeError, match="no more memory"):
+        generate_lines(generator, io.StringIO("\n".join(WORDS)), sink, batch_size=2)
+    monkeypatch.undo()
+    assert sink.getvalue().split("\n")[:-1] == one_by_one(generator, WORDS[:4])
 
 
 def test_stream_of_many_lines_is_complete_and_in_order() -> None:

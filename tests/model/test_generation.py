@@ -1,14 +1,12 @@
 """``generate``: every mode gives what its definition says, for every decoder."""
 
 import itertools
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
-from transformers import StoppingCriteria, StoppingCriteriaList
 
 from lively_models import (
     DECODERS,
@@ -186,40 +184,6 @@ def test_beams_return_their_hypotheses_best_first() -> None:
     )
     scores = found.sequences_scores.view(3, 5)
     assert torch.equal(scores, scores.sort(dim=1, descending=True).values)
-
-
-class StopAt(StoppingCriteria):
-    """Ends generation at a length, in its own way."""
-
-    def __init__(self, length: int, error: type[BaseException] | None = None) -> None:
-        self.length, self.error = length, error
-
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        reached = input_ids.shape[1] >= self.length
-        if reached and self.error is not None:
-            raise self.error
-        return torch.full((len(input_ids),), reached)
-
-
-def test_generation_that_is_stopped_gives_a_prefix_and_leaves_no_trace() -> None:
-    model = make_lively(eos_token_id=None, **DECODERS["mixed"])
-    inputs = sources(model)
-    expected = generate(model, 10, **inputs)
-    stopped = generate(model, 10, stopping_criteria=StoppingCriteriaList([StopAt(5)]), **inputs)
-    assert torch.equal(stopped, expected[:, :5])
-    with pytest.raises(KeyboardInterrupt):
-        generate(model, 10, stopping_criteria=StoppingCriteriaList([StopAt(5, KeyboardInterrupt)]), **inputs)
-    assert torch.equal(generate(model, 10, **inputs), expected)
-
-
-def test_threads_share_a_model() -> None:
-    model = lively_model("mixed")
-    inputs = sources(model)
-    rows = [{key: value[row : row + 1] for key, value in inputs.items()} for row in (0, 1, 2, 0)]
-    expected = [generate(model, 12, **row) for row in rows]
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda row: generate(model, 12, **row), rows))
-    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 def test_generating_leaves_no_tensor_on_any_module() -> None:
