@@ -29,6 +29,7 @@ from transformers import trainer as trainer_of_transformers
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import EvalLoopOutput, SchedulerType
 
+from hf_rnnattn.finite_training import FiniteGradientsCallback
 from hf_rnnattn.model_card import CARD_NAME
 from hf_rnnattn.time_budget import TimeBudget, TimeBudgetCallback, TimeBudgetProgressCallback, TimeBudgetSchedule
 
@@ -125,7 +126,12 @@ class SequenceTrainer(Seq2SeqTrainer):
             if inputs.get("decoder_input_ids") is None and inputs.get("decoder_inputs_embeds") is None:
                 shift = self.accelerator.unwrap_model(model).prepare_decoder_input_ids_from_labels
                 inputs["decoder_input_ids"] = shift(labels=inputs["labels"])
-        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if model.training:
+            for callback in self.callback_handler.callbacks:
+                if isinstance(callback, FiniteGradientsCallback):
+                    callback.note_loss(found[0] if return_outputs else found)
+        return found
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """As the base class has it, without what ``Seq2SeqTrainer`` changes: it keeps the rows that only fill up."""

@@ -4,6 +4,7 @@ Every job also runs in a single process, for the comparison, and writes what it 
 """
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -20,9 +21,10 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
-from transformers import Seq2SeqTrainingArguments
+from transformers import Seq2SeqTrainingArguments, TrainerCallback
 
 from hf_rnnattn import RnnAttnForConditionalGeneration
+from hf_rnnattn.finite_training import FiniteGradientsCallback
 from hf_rnnattn.seq2seq_trainer import SequenceTrainer
 from lively_models import DECODERS, make_lively, sources, targets
 from model_zoo import tiny_config
@@ -157,6 +159,30 @@ def _save_and_load_shards(folder, model, optimizer):
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
+class SpoilOneLoss(TrainerCallback):
+    """In the last process alone, at the third step, the loss is infinite, and its gradients are not."""
+
+    def on_step_begin(self, args, state, control, model, **kwargs):
+        if state.global_step == 2 and args.process_index == args.world_size - 1:
+            model.lm_head.register_forward_hook(self.forbid)
+
+    @staticmethod
+    def forbid(module, inputs, logits):
+        return logits.masked_fill(torch.arange(logits.shape[-1]) < 13, -math.inf)
+
+
+def spoilt(folder):
+    """A run in which one process has an infinite loss: what each of them says, and where it stops."""
+    trainer = trainer_of(folder / "spoilt", _world_size())
+    trainer.add_callback(SpoilOneLoss())
+    trainer.add_callback(FiniteGradientsCallback())
+    try:
+        trainer.train()
+    except FloatingPointError as error:
+        said = {"said": str(error), "step": trainer.state.global_step}
+        (folder / f"spoilt-{trainer.args.process_index}.json").write_text(json.dumps(said))
+
+
 def _world_size():
     return int(os.environ.get("WORLD_SIZE", "1"))
 
@@ -171,7 +197,7 @@ if __name__ == "__main__":
     job, place = sys.argv[1:]
     if job in ("ddp", "fsdp") and _world_size() > 1:
         dist.init_process_group("gloo")
-    {"ddp": ddp, "train": train, "fsdp": fsdp}[job](Path(place))
+    {"ddp": ddp, "train": train, "fsdp": fsdp, "spoilt": spoilt}[job](Path(place))
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()

@@ -35,7 +35,12 @@ def launcher(name):
 
 
 def run(name, job, folder):
-    environment = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     done = subprocess.run(
         [*launcher(name), WORKER, job, str(folder)], env=environment, capture_output=True, text=True, check=False
     )
@@ -69,6 +74,14 @@ def test_the_trainer_learns_over_two_processes_what_it_learns_in_one(name, tmp_p
     weights = [load_strict(tmp_path / f"train-{size}").state_dict() for size in (1, 2)]
     for key, value in weights[0].items():
         assert_close(weights[1][key], value, rtol=0, atol=1e-5)
+
+
+def test_an_infinite_loss_in_one_process_stops_all(tmp_path):
+    run("torchrun", "spoilt", tmp_path)
+    first, last = (losses(tmp_path / f"spoilt-{process}.json") for process in (0, 1))
+    assert first["said"].startswith("the loss of another process is not finite at step 3;")
+    assert last["said"].startswith("the loss is not finite at step 3;")
+    assert first["step"] == last["step"] == 2
 
 
 def test_sharded_weights_train_save_and_load(tmp_path):

@@ -12,6 +12,7 @@ from hf_rnnattn.seq2seq_trainer import SequenceTrainer
 from model_zoo import tiny_config
 
 BAD_STEP = 4
+FORBIDDEN = 13  # words below this are forbidden: half of them, so that every batch has some to say
 PARAMETER = "model.decoder.layers.1.feed_forward.fc1.weight"
 
 
@@ -27,6 +28,24 @@ class Spoil(TrainerCallback):
             self.hook = parameter.register_hook(lambda grad: grad + self.value)
         elif state.global_step == BAD_STEP:
             self.hook.remove()
+
+
+class SpoilLogits(TrainerCallback):
+    """Changes what the model says at one step: to NaN, or so that a word of the target is forbidden."""
+
+    def __init__(self, change) -> None:
+        self.change = change
+
+    def on_step_begin(self, args, state, control, model, **kwargs) -> None:
+        if state.global_step + 1 == BAD_STEP:
+            self.hook = model.lm_head.register_forward_hook(lambda module, inputs, logits: self.change(logits))
+        elif state.global_step == BAD_STEP:
+            self.hook.remove()
+
+
+def forbid(logits):
+    """A mask of minus infinity: the loss is infinite, the gradients are not."""
+    return logits.masked_fill(torch.arange(logits.shape[-1]) < FORBIDDEN, float("-inf"))
 
 
 def trainer(folder, kind, *callbacks, **arguments):
@@ -67,6 +86,38 @@ def test_skipping_leaves_the_step_out_and_goes_on(kind, tmp_path, caplog):
     run.train()
     assert guard.skipped == 1
     assert f"the gradient of {PARAMETER} is not finite at step {BAD_STEP}: the step is left out" in caplog.text
+    before, after, later = (load_strict(tmp_path / f"checkpoint-{n}").state_dict() for n in (3, 4, 5))
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert any(not torch.equal(later[name], after[name]) for name in after)
+
+
+def first_with_a_gradient(model):
+    """The first parameter, in the model's order, that the loss depends on."""
+    batch = collate([examples()[0]])
+    model.train()
+    model(**batch).loss.backward()
+    return next(name for name, parameter in model.named_parameters() if parameter.grad is not None)
+
+
+@pytest.mark.parametrize(("kind", "accumulation"), [(Seq2SeqTrainer, 1), (Seq2SeqTrainer, 2), (SequenceTrainer, 2)])
+@pytest.mark.parametrize(("change", "loss_alone"), [(lambda logits: logits * float("nan"), False), (forbid, True)])
+def test_a_loss_that_is_not_finite_stops_the_run(change, loss_alone, kind, accumulation, tmp_path):
+    stopping = FiniteGradientsCallback()
+    run = trainer(tmp_path, kind, SpoilLogits(change), stopping, gradient_accumulation_steps=accumulation)
+    first = first_with_a_gradient(RnnAttnForConditionalGeneration(tiny_config()))
+    where = "the loss" if loss_alone else f"the gradient of {first}"
+    with pytest.raises(FloatingPointError, match=rf"^{where} is not finite at step {BAD_STEP};"):
+        run.train()
+    last = load_strict(tmp_path / "checkpoint-3").state_dict()
+    assert all(torch.equal(value, last[name]) for name, value in run.model.state_dict().items())
+    assert not (tmp_path / "checkpoint-4").exists()
+
+
+def test_a_loss_that_is_not_finite_is_skipped(tmp_path, caplog):
+    guard = FiniteGradientsCallback("skip")
+    trainer(tmp_path, Seq2SeqTrainer, SpoilLogits(forbid), guard).train()
+    assert guard.skipped == 1
+    assert f"the loss is not finite at step {BAD_STEP}: the step is left out" in caplog.text
     before, after, later = (load_strict(tmp_path / f"checkpoint-{n}").state_dict() for n in (3, 4, 5))
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert any(not torch.equal(later[name], after[name]) for name in after)

@@ -17,7 +17,7 @@ from hf_rnnattn import RnnAttnForConditionalGeneration
 from lively_models import DECODERS, generate, lively_model, sources
 
 STEPS = 10
-QUICK = ("mixed", "gru+full_attention", "positions")  # between them every kind of mixer and of state
+QUICK = ("mixed", "gru+full_attention", "positions")  # recurrent, attending and joined layers, and positions
 each_decoder = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in DECODERS]
 )
