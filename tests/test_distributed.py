@@ -76,6 +76,7 @@ def test_the_trainer_learns_over_two_processes_what_it_learns_in_one(name, tmp_p
         assert_close(weights[1][key], value, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_infinite_loss_in_one_process_stops_all(tmp_path):
     run("torchrun", "spoilt", tmp_path)
     first, last = (losses(tmp_path / f"spoilt-{process}.json") for process in (0, 1))
