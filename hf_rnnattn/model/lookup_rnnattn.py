@@ -16,7 +16,8 @@ class SourceLookupCandidateGenerator(CandidateGenerator):
     1. the longest match of the last tokens counts, up to ``max_matching_ngram_size``; of several the first one behind
        what was copied last, since copies as a rule run from left to right;
     2. as many tokens are proposed as were taken in the round before, twice as many after a round in which all were
-       taken, and never more than ``prompt_lookup_num_tokens``.
+       taken, and never more than ``prompt_lookup_num_tokens``;
+    3. after a round in which none was taken, only a match of the full size counts.
 
     What is produced does not depend on the proposals; only the time does.
 
@@ -34,6 +35,7 @@ class SourceLookupCandidateGenerator(CandidateGenerator):
         self.eos_token_id = settings.eos_token_id
         self.source = source
         self.limit = self.most
+        self.shortest_match = 1
         self.start, self.proposed = 0, 0  # of the last proposal
 
     def get_candidates(self, input_ids: Tensor, **kwargs: Any) -> tuple[Tensor, None]:
@@ -55,11 +57,12 @@ class SourceLookupCandidateGenerator(CandidateGenerator):
             return
         taken = int(num_matches)
         self.start += taken
+        self.shortest_match = 1 if taken else self.longest_match
         self.limit = min(self.most, 2 * self.limit) if taken >= self.proposed else max(1, taken)
 
     def _continuation(self, context: Tensor, tokens: Tensor) -> int | None:
         """Where in ``context`` (L,) goes on what ``tokens`` (T,) ends with; None if it does not occur before."""
-        ends = context[:-1] == tokens[-1]  # (L - 1,): here ends a match
+        ends, found = context[:-1] == tokens[-1], 1  # (L - 1,): where matches end; the size of these
         if not ends.any():
             return None
         for size in range(2, min(self.longest_match, len(tokens)) + 1):
@@ -68,7 +71,9 @@ class SourceLookupCandidateGenerator(CandidateGenerator):
             longer[size - 1 :] &= context[:-size] == tokens[-size]
             if not longer.any():
                 break
-            ends = longer
+            ends, found = longer, size
+        if found < self.shortest_match:
+            return None
         starts = ends.nonzero()[:, 0] + 1
         behind = starts[starts >= self.start]
         return int(behind[0] if len(behind) else starts[0])

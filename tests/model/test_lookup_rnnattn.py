@@ -62,11 +62,22 @@ def test_of_several_matches_the_one_behind_the_last_copy_counts():
 def test_as_much_is_proposed_as_was_taken_and_twice_that_if_all_was():
     source = list(range(10, 40))
     lookup, counts = generator(source, most=8), []
-    for taken in (3, 3, 6, 0, 1, torch.tensor(2), 4):
+    for taken in (3, 3, 6, 1, 1, torch.tensor(2), 4):
         counts.append(len(proposed(lookup, [1, 10])))
         lookup.update_candidate_strategy(torch.tensor([[1, 10]]), torch.empty(0), taken)
     assert counts == [8, 3, 6, 8, 1, 2, 4]
     assert len(proposed(lookup, [1, 10])) == 8
+
+
+def test_where_nothing_was_taken_only_a_match_of_the_full_size_counts():
+    lookup = generator([10, 11, 12, 13, 14], most=3, size=3)
+    assert proposed(lookup, [1, 10]) == [11, 12, 13]
+    lookup.update_candidate_strategy(torch.tensor([[1, 10]]), torch.empty(0), 0)
+    assert proposed(lookup, [1, 10]) == []
+    assert proposed(lookup, [1, 10, 11]) == []
+    assert proposed(lookup, [1, 10, 11, 12]) == [13]
+    lookup.update_candidate_strategy(torch.tensor([[1, 10, 11, 12]]), torch.empty(0), 1)
+    assert proposed(lookup, [1, 10]) == [11, 12]
 
 
 def test_a_round_without_a_proposal_teaches_nothing():
