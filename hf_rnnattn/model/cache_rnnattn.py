@@ -37,7 +37,8 @@ class RnnAttnCacheLayer(DynamicLayer):
     @property
     def has_keys(self) -> bool:
         """Whether the layer holds keys and values."""
-        return self.is_initialized and self.keys.numel() > 0
+        # Before the first ones, transformers puts a tensor of one dimension there. Exported graphs cannot count them.
+        return self.is_initialized and self.keys.dim() > 1
 
     def read_states(self, names: list[str]) -> State | None:
         """The states of these names, or None before the first token."""
@@ -71,7 +72,8 @@ class RnnAttnCacheLayer(DynamicLayer):
 
     def get_seq_length(self) -> int:
         """Number of tokens read so far."""
-        return int(self.keys.shape[-2]) if self.has_keys else self._tokens
+        length: int = self.keys.shape[-2] if self.has_keys else self._tokens
+        return length  # as it is: int() would fix it in an exported graph
 
     def crop(self, tokens_to_remove: int) -> None:
         """Forgets the last ``-tokens_to_remove`` tokens, and the record of the past.

@@ -133,7 +133,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         """
         cache = None if past_key_values is None else own_cache(past_key_values).layers[self.layer_idx]
         x: Tensor = hidden_states
-        memory = self._prepare_memory(encoder_hidden_states, past_key_values)
+        memory = self.prepare_memory(encoder_hidden_states, past_key_values)
         for i, connection in enumerate(self.mixer_connections):
             y = self._mix(i, connection.enter(x), memory, summary, masks, cache, **kwargs)
             x = connection.leave(x, y)
@@ -147,7 +147,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             x = connection.leave(x, self.feed_forward(connection.enter(x)))
         return x
 
-    def _prepare_memory(self, encoder_hidden_states: Tensor | None, past_key_values: Any) -> Any:
+    def prepare_memory(self, encoder_hidden_states: Tensor | None, past_key_values: Any) -> Any:
         """Keys (B, H, S, A) and values (B, H, S, C) of the encoder, made once a sequence and kept in the cache."""
         if not self.has_encoder:
             return None
@@ -178,7 +178,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         if mixer.kind == "attention":
             y: Tensor = mixer(x, masks.attention_mask, cache, **kwargs)[0]
             return y
-        start = self._start(i, x, summary, cache)
+        start = self.start(i, x, summary, cache)
         recording = cache is not None and cache.record_past
         output = mixer(
             x,
@@ -199,7 +199,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         hidden: Tensor = output.hidden
         return hidden
 
-    def _start(self, i: int, x: Tensor, summary: Tensor | None, cache: Any) -> State:
+    def start(self, i: int, x: Tensor, summary: Tensor | None, cache: Any) -> State:
         """The states from which mixer ``i`` goes on: the cache's, else what the summary of the encoder gives."""
         mixer, prefix = self.mixers[i], self.prefixes[i]
         held = None if cache is None else cache.read_states([prefix + name for name in mixer.state_names])

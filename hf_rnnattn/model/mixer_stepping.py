@@ -7,6 +7,7 @@ import torch
 import transformers.initialization as init
 from torch import Tensor, nn
 
+from .exported_loop import States, is_exported_sequence, loop_over_time
 from .fused_kernel import full_precision, fusible_weights, gather_front, spread_back
 from .mixer_base import MixerOutput, RecurrentMixer, carry
 from .notation import State
@@ -60,26 +61,41 @@ class SteppingMixer(RecurrentMixer):
             hidden, final = fused
             steps = None
         else:
-            trail = self._loop(x, mask, start)
-            wanted = len(start) if return_steps else 1
-            columns = [torch.stack([at[i] for at in trail], dim=1) for i in range(wanted)]  # (B, T, D) each
-            hidden, final = columns[0], trail[-1]
+            loop = self._exported_loop if is_exported_sequence(x) else self._loop
+            columns, final = loop(x, mask, start, len(start) if return_steps else 1)
+            hidden = columns[0]
             steps = dict(zip(self.state_names, columns, strict=True)) if return_steps else None
         state_after = dict(zip(self.state_names, final, strict=True)) if return_state else {}
         return MixerOutput(hidden if hidden.dtype == x.dtype else hidden.to(x.dtype), state_after, steps)
 
-    def _loop(self, x: Tensor, mask: Tensor | None, state: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
-        """The state after each step, through the linear layers as modules."""
-        wide = state[0].dtype
-        entering = self.input_to_gates(x).to(wide)  # (B, T, G D)
+    def _loop(self, x: Tensor, mask: Tensor | None, state: States, wanted: int) -> tuple[States, States]:
+        """The first ``wanted`` states after each step, (B, T, D) each, and all states after the last one.
+
+        Through the linear layers as modules.
+        """
+        entering = self.input_to_gates(x).to(state[0].dtype)  # (B, T, G D)
         masks = [None] * x.shape[1] if mask is None else mask.unbind(1)
         trail = []
         for real, gates in zip(masks, entering.unbind(1), strict=True):
-            recurrent = self.state_to_gates(state[0].to(x.dtype)).to(wide)  # (B, G D)
-            new = self.step(gates, recurrent, *state)
-            state = tuple([carry(real, after, before) for after, before in zip(new, state, strict=True)])
+            state = self._advance(gates, real, state, x.dtype)
             trail.append(state)
-        return trail
+        return tuple([torch.stack([at[i] for at in trail], dim=1) for i in range(wanted)]), state
+
+    def _exported_loop(self, x: Tensor, mask: Tensor | None, start: States, wanted: int) -> tuple[States, States]:
+        """As ``_loop``, in a graph for any number of steps."""
+        entering = self.input_to_gates(x).to(start[0].dtype)  # (B, T, G D)
+
+        def step(state: States, read: States) -> States:
+            return self._advance(read[0], read[1] if len(read) > 1 else None, state, x.dtype)
+
+        columns = loop_over_time(step, (entering,) if mask is None else (entering, mask), start)
+        return columns[:wanted], tuple([column[:, -1] for column in columns])
+
+    def _advance(self, gates: Tensor, real: Tensor | None, state: States, dtype: torch.dtype) -> States:
+        """The states after one step: ``gates`` (B, G D) enter, ``real`` (B,) bool is False where states are kept."""
+        recurrent = self.state_to_gates(state[0].to(dtype)).to(state[0].dtype)  # (B, G D)
+        new = self.step(gates, recurrent, *state)
+        return tuple([carry(real, after, before) for after, before in zip(new, state, strict=True)])
 
     def _fuse_step(self, x: Tensor, mask: Tensor | None, start: tuple[Tensor, ...]) -> Fused | None:
         """One step in torch's kernel: h (B, 1, D) and the state after it; None where that kernel does not apply."""

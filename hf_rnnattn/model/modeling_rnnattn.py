@@ -411,7 +411,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         masks, memory, summary = Masks(mask, causal_mask, None, None), None, None
         if encoder_hidden_states is not None:
             masks = self._masks(hidden_states, mask, causal_mask, encoder_hidden_states, encoder_attention_mask)
-            memory, summary = self._read_encoder(encoder_hidden_states, masks.memory_mask, past_key_values)
+            memory, summary = self.read_encoder(encoder_hidden_states, masks.memory_mask, past_key_values)
         for layer in self.layers:
             hidden_states = layer(
                 hidden_states, memory, summary, masks, past_key_values=past_key_values, use_cache=use_cache, **kwargs
@@ -430,7 +430,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
             prepared = create_bidirectional_mask(self.config, x, memory_mask, encoder_hidden_states=memory)
         return Masks(mask, causal_mask, memory_mask, prepared)
 
-    def _read_encoder(
+    def read_encoder(
         self, encoder_hidden_states: Tensor, mask: Tensor | None, past_key_values: Any
     ) -> tuple[Tensor | None, Tensor | None]:
         """The encoder's output clean of padding, and its summary (B, C); None for what the cache already holds."""

@@ -16,16 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Solver = Callable[[Tensor, Tensor, Tensor, bool], Tensor]
+from .exported_loop import is_exported_sequence, loop_over_time
 
-MAX_EXPORTED_DOUBLINGS = 16  # in a graph for any length, which then serves fewer than 2 ** 16 steps
+Solver = Callable[[Tensor, Tensor, Tensor, bool], Tensor]
 
 
 def linear_scan(a: Tensor, b: Tensor, h0: Tensor, mask: Tensor | None = None) -> Tensor:
     """All states of h_t = a_t * h_{t-1} + b_t.
 
-    On CPUs one fused operation a step, in time order; elsewhere, and in compiled or exported graphs, O(log T) passes
-    over the whole sequence. Both stay near float32's own precision at T = 8192 with a saturated at 0 and 1.
+    On CPUs, and in exported graphs, one operation a step, in time order; elsewhere, and in compiled graphs, O(log T)
+    passes over the whole sequence. Both stay near float32's own precision at T = 8192 with a saturated at 0 and 1.
 
     Args:
         a: (B, T, D), the decay; stable for |a| <= 1.
@@ -49,6 +49,8 @@ def linear_scan(a: Tensor, b: Tensor, h0: Tensor, mask: Tensor | None = None) ->
         a, b = torch.where(real, a, 1.0), torch.where(real, b, 0.0)
     if a.shape[1] == 1:
         return torch.addcmul(b, a, h0[:, None])
+    if is_exported_sequence(a):
+        return loop_over_time(lambda state, step: (torch.addcmul(step[1], step[0], state[0]),), (a, b), (h0,))[0]
     if torch.compiler.is_compiling():  # a traced graph: plain operations, differentiated by the tracer
         return doubling_states(a, b, h0, False)[:, 1:]
     solver = DEVICE_SOLVERS.get(a.device.type, doubling_states)
@@ -90,9 +92,6 @@ def doubling_states(a: Tensor, b: Tensor, start: Tensor, reverse: bool) -> Tenso
 
 def _doublings(length: int) -> int:
     """How often 1 is doubled until it exceeds ``length``."""
-    if not isinstance(length, int):  # exported for any length: more doublings than a length needs are harmless
-        torch._check(length < 2**MAX_EXPORTED_DOUBLINGS)
-        return MAX_EXPORTED_DOUBLINGS
     doublings = 0
     while 2**doublings <= length:  # not bit_length(): a compiled graph then serves all lengths up to the next power
         doublings += 1
