@@ -1,0 +1,87 @@
+"""Models to export: together every mixer on both sides, all directions and merges, all ways to read the encoder."""
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hf_rnnattn import RnnAttnForConditionalGeneration
+from hf_rnnattn.onnx_export import export_onnx
+from lively_models import make_lively
+
+END = 5  # the id that ends a sequence
+KEPT_FOLDERS: list[tempfile.TemporaryDirectory] = []  # until the process ends
+
+# name -> what the model consists of
+EXPORTED: dict[str, dict[str, Any]] = {
+    "composite": {
+        "encoder_mixers": ["gru+full_attention"],
+        "encoder_directions": "forward",
+        "decoder_mixers": ["lstm+full_attention"],
+        "decoder_position_embedding": "learned",
+        "decoder_init": "mean",
+    },
+    "bahdanau_gru": {
+        "encoder_mixers": ["elman"],
+        "encoder_directions": "backward",
+        "decoder_mixers": ["bahdanau_gru"],
+        "decoder_init": "last",
+    },
+    "elman": {"encoder_mixers": ["full_attention"], "decoder_mixers": ["elman"], "norm_type": "rms_norm"},
+    "full_attention": {
+        "encoder_mixers": ["elman"],
+        "encoder_merge": "concat",
+        "decoder_mixers": ["full_attention", "full_attention"],
+        "decoder_position_embedding": "sinusoidal",
+    },
+    "gru": {
+        "encoder_mixers": ["gru"],
+        "encoder_merge": "concat",
+        "decoder_mixers": ["gru"],
+        "decoder_init": "last",
+    },
+    "lstm": {
+        "encoder_mixers": ["lstm"],
+        "encoder_merge": "sum",
+        "decoder_mixers": ["lstm"],
+        "cross_attention": "additive",
+        "decoder_init": "mean",
+    },
+    "mingru": {"encoder_mixers": ["mingru"], "encoder_merge": "concat_project", "decoder_mixers": ["mingru"]},
+    "ssru": {"encoder_mixers": ["ssru"], "encoder_directions": "backward", "decoder_mixers": ["ssru"]},
+    "mixed": {
+        "encoder_mixers": ["lstm", "full_attention+ssru"],
+        "decoder_mixers": ["ssru", "gru+full_attention", "bahdanau_gru", "full_attention+elman"],
+        "norm_position": "post",
+    },
+    "additive": {
+        "encoder_mixers": ["full_attention"],
+        "decoder_mixers": ["full_attention", "mingru+lstm"],
+        "cross_attention": "additive",
+        "norm_position": "none",
+    },
+    "widths": {
+        "encoder_mixers": ["gru"],
+        "decoder_mixers": ["bahdanau_gru+full_attention", "lstm"],
+        "embedding_size": 10,
+        "encoder_hidden_size": 8,
+        "decoder_init": "mean",
+        "encoder_position_embedding": "none",
+        "scale_embedding": True,
+    },
+}
+
+
+@cache
+def model_of(name: str) -> RnnAttnForConditionalGeneration:
+    """The float32 model of this name; tests leave it as it is."""
+    return make_lively(eos_token_id=END, **EXPORTED[name]).float()
+
+
+@cache
+def folder_of(name: str) -> Path:
+    """A folder with the model's ONNX files."""
+    KEPT_FOLDERS.append(tempfile.TemporaryDirectory(prefix="rnnattn-onnx-"))
+    folder = Path(KEPT_FOLDERS[-1].name)
+    export_onnx(model_of(name), folder)
+    return folder
