@@ -151,6 +151,10 @@ def test_what_is_given_wrongly_is_one_line_and_status_2(
     assert re.search(message, error), error
 
 
-def test_folder_that_holds_no_model_is_one_line(tmp_path: Path, capsys) -> None:
-    assert script("generate").main(["--model", str(tmp_path)]) == 2
+@pytest.mark.parametrize(("name", "flags"), [("generate", []), ("export_onnx", ["--output", "OUTPUT"])])
+def test_folder_that_holds_no_model_is_one_line(tmp_path: Path, capsys, name: str, flags: list[str]) -> None:
+    output = tmp_path / "output"
+    given = [str(output) if flag == "OUTPUT" else flag for flag in flags]
+    assert script(name).main(["--model", str(tmp_path), *given]) == 2
     assert str(tmp_path) in capsys.readouterr().err.splitlines()[-1]
+    assert not output.exists()
