@@ -117,8 +117,8 @@ def step_example(model: Any, encoded: Named) -> dict[str, Any]:
 
 def _bounds(model: Any, limits: Mapping[str, int]) -> dict[str, int | None]:
     """The largest batch, source and past."""
-    own = max_length(model, "encoder")
-    bounds: dict[str, int | None] = {"batch": None, "source": own, "past": None}
+    own, target = max_length(model, "encoder"), max_length(model, "decoder")
+    bounds: dict[str, int | None] = {"batch": None, "source": own, "past": None if target is None else target - 1}
     for name, limit in limits.items():
         if name not in EXAMPLE:
             raise ValueError(f"limits must name some of {', '.join(EXAMPLE)}, got {name!r}")
