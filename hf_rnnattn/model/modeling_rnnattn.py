@@ -44,6 +44,7 @@ from .mixers import attends_itself, recurs
 from .norms import build_norm
 from .plain_linear import linear
 from .saving_rnnattn import is_weights, save_at_once
+from .source_length_rnnattn import SourceLengthMixin
 
 logger = logging.getLogger(__name__)
 
@@ -582,7 +583,7 @@ def create_masks_for_generate(
     }
 
 
-class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
+class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, SourceLengthMixin, GenerationMixin):
     """Encoder-decoder with an output matrix: translation, summaries, pronunciation, whatever maps text to text."""
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embeddings.word_embeddings.weight"}

@@ -86,6 +86,9 @@ class Text2TextGenerationPipeline(PortablePipeline):
         prefix = task_params.pop("prefix", None)
         if "generation_config" not in kwargs:
             kwargs = {**task_params, **kwargs}
+        if getattr(model.generation_config, "max_length_factor", None) is not None:
+            # the model bounds its targets by their sources, better than any number
+            self._default_generation_config = GenerationConfig(num_beams=self._default_generation_config.num_beams)
         # transformers before 5.23 applies them too, above what the caller said, and takes the prefix out of the config
         hidden = {"task_specific_params": None} if of_tasks else {}
         model.config.update(hidden)
