@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 from .saving_rnnattn import save_at_once
-from .tokenizer_files import check_ids, clean_text, end_with, read_backend
+from .tokenizer_files import check_ids, clean_text, decode, end_with, read_backend
 
 TARGET_FILE = "target_tokenizer.json"
 IGNORED_LABEL = -100  # the label that no loss counts; it stands in labels and predictions instead of padding
@@ -268,7 +268,7 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
         if ids and min(ids) < 0:
             raise ValueError(f"ids must be at least 0, or {IGNORED_LABEL} to be skipped, got {min(ids)}")
         side = self._side(target=self._target_tokenizer is not None and not use_source_tokenizer)
-        text: str = side.decode(ids, skip_special_tokens=skip_special_tokens)
+        text = decode(side, ids, skip_special_tokens)
         clean = (
             self.clean_up_tokenization_spaces if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
         )

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
 def clean_text(text: Any, name: str) -> Any:
@@ -34,6 +35,52 @@ def end_with(backend: Tokenizer, eos: str) -> None:
     backend.post_processor = TemplateProcessing(
         single=f"$A:0 {eos}:0", pair=f"$A:0 {eos}:0 $B:1 {eos}:1", special_tokens=[(eos, eos_id)]
     )
+
+
+def decode(backend: Tokenizer, ids: list[int], skip_special_tokens: bool) -> str:
+    """The text of ids. Of tokens that stand for bytes (``<0xE2>``), those that make no UTF-8 become U+FFFD, one each.
+
+    The backend would lose the valid characters beside them.
+    """
+    knows_bytes = "ByteFallback" in repr(backend.decoder)  # the decoder that takes tokens for bytes
+    tokens = [backend.id_to_token(number) for number in ids] if knows_bytes else []
+    if not any(token is not None and _BYTE.fullmatch(token) for token in tokens):
+        return str(backend.decode(ids, skip_special_tokens=skip_special_tokens))
+    special = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
+    kept = [token for token in tokens if token is not None and not (skip_special_tokens and token in special)]
+    return str(backend.decoder.decode(_join_bytes(kept)))
+
+
+def _join_bytes(tokens: list[str]) -> list[str]:
+    """The tokens with every run of bytes as one token of text."""
+    joined: list[str] = []
+    run = b""
+    for token in [*tokens, None]:
+        match = None if token is None else _BYTE.fullmatch(token)
+        if match:
+            run += bytes.fromhex(match[1])
+            continue
+        if run:
+            joined.append(_characters(run))
+            run = b""
+        if token is not None:
+            joined.append(token)
+    return joined
+
+
+def _characters(run: bytes) -> str:
+    text, at = "", 0
+    while at < len(run):
+        for size in (1, 2, 3, 4):
+            try:
+                text += run[at : at + size].decode("utf-8")
+            except UnicodeDecodeError:
+                continue
+            break
+        else:
+            text, size = text + "\ufffd", 1
+        at += size
+    return text
 
 
 def read_backend(path: str | os.PathLike[str], name: str | None = None) -> Tokenizer:
