@@ -10,6 +10,7 @@ from pathlib import Path
 from hf_rnnattn import RnnAttnConfig, RnnAttnForConditionalGeneration
 from hf_rnnattn.tokenizer_training import train_tokenizers
 from sources import PROJECT
+from students import MODEL, VOCABULARY
 
 DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 BLOCK = re.compile(
@@ -54,11 +55,15 @@ def as_script(blocks: list[Block]) -> str:
 
 
 def make_workplace(folder: Path) -> Path:
-    """What the documents speak of: the scripts, some data, and an (untrained) checkpoint of the quickstart's kind."""
+    """What the documents speak of: the scripts, some data, a student of Marian, and an (untrained) checkpoint like the
+    quickstart's.
+    """
     (folder / "scripts").symlink_to(PROJECT / "scripts")
     for name in ("train", "validation", "test"):
         lines = ["word\tphones", *("\t".join(pair) for pair in PAIRS * 4)]
         (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name, file in (("model.enes.intgemm.alphas.bin", MODEL), ("vocab.enes.spm", VOCABULARY)):
+        (folder / name).symlink_to(file)
     (folder / "words.txt").write_text("".join(f"{word}\n" for word, _ in PAIRS), encoding="utf-8")
     letters = [*(word for word, _ in PAIRS), "abcdefghijklmnopqrstuvwxyz"]
     phones = [phones for _, phones in PAIRS]

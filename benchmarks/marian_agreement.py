@@ -1,0 +1,63 @@
+"""How a converted student of Marian agrees with Marian: texts, and the scores of those that differ.
+
+python benchmarks/marian_agreement.py
+
+Marian's texts are recorded in tests/fixtures/marian. Scores are mean log-probabilities of the tokens, the end included,
+which is what beam search with a length penalty of 1 maximises; both are computed by the converted model.
+"""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from record import RESULTS, ROOT, write
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from hf_rnnattn.convert.marian_folder import convert_marian
+
+FOLDER = ROOT / "tests" / "fixtures" / "marian"
+SEARCHES: dict[str, dict[str, Any]] = {
+    "greedy": {"recorded": "marian.txt", "num_beams": 1},
+    "4 beams": {"recorded": "marian.beam4.txt", "num_beams": 4},
+}
+
+
+def score(model: Any, source: Sequence[int], target: Sequence[int]) -> float:
+    """The mean log-probability of a target's tokens."""
+    start = model.config.decoder_start_token_id
+    with torch.no_grad():
+        logits = model(torch.tensor([source]), decoder_input_ids=torch.tensor([[start, *target[:-1]]])).logits[0]
+    return float(logits.log_softmax(-1).gather(1, torch.tensor(target)[:, None]).mean())
+
+
+def compare(model: Any, tokenizer: Any, recorded: str, **search: Any) -> dict[str, Any]:
+    """How many texts are Marian's, and what the others score."""
+    sources = tokenizer((FOLDER / "sentences.txt").read_text(encoding="utf-8").splitlines()).input_ids
+    theirs = (FOLDER / recorded).read_text(encoding="utf-8").splitlines()
+    identical, differences = 0, []
+    for source, text in zip(sources, theirs, strict=True):
+        output = model.generate(torch.tensor([source]), **search)[0, 1:].tolist()
+        if tokenizer.decode(output, skip_special_tokens=True) == text:
+            identical += 1
+        else:
+            differences.append(
+                {"ours": score(model, source, output), "marian": score(model, source, tokenizer(text).input_ids)}
+            )
+    return {"texts": len(theirs), "identical": identical, "share": identical / len(theirs), "scores": differences}
+
+
+def main() -> None:
+    """Measures and writes the results."""
+    with tempfile.TemporaryDirectory() as folder:
+        convert_marian(FOLDER / "model.intgemm.alphas.bin", FOLDER / "vocab.spm", output=Path(folder))
+        model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+        results = {name: compare(model, tokenizer, **search) for name, search in SEARCHES.items()}
+    write(RESULTS / "marian_agreement.json", results)
+    print(results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

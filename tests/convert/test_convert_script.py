@@ -1,0 +1,39 @@
+"""scripts/convert_checkpoint.py: what it prints and returns."""
+
+import importlib.util
+
+import pytest
+
+from sources import PROJECT
+from students import MODEL, VOCABULARY
+
+
+@pytest.fixture(scope="module")
+def main():
+    path = PROJECT / "scripts" / "convert_checkpoint.py"
+    spec = importlib.util.spec_from_file_location("script_convert_checkpoint", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def test_it_writes_the_folder_and_says_where(main, tmp_path, capsys):
+    output = str(tmp_path / "converted")
+    assert main(["--from", "marian", str(MODEL), "--vocab", str(VOCABULARY), "--output", output]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == output
+    assert (tmp_path / "converted" / "model.safetensors").is_file()
+
+
+def test_an_error_is_one_line(main, tmp_path, capsys):
+    output = tmp_path / "converted"
+    assert main(["--from", "marian", str(VOCABULARY), "--vocab", str(VOCABULARY), "--output", str(output)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("convert_checkpoint.py: error: ")
+    assert "neither an .npz nor a .bin of Marian" in line
+    assert not output.exists()
+
+
+def test_another_toolkit_is_refused(main, capsys):
+    with pytest.raises(SystemExit):
+        main(["--from", "fairseq", "a", "--vocab", "b", "--output", "c"])
+    assert "invalid choice: 'fairseq'" in capsys.readouterr().err
