@@ -2,7 +2,7 @@
 
 python benchmarks/marian_agreement.py
 
-Marian's texts are recorded in tests/fixtures/marian. Scores are mean log-probabilities of the tokens, the end included,
+Texts of Marian are recorded in tests/fixtures/marian. Scores are mean log-probabilities of tokens, the end included,
 which is what beam search with a length penalty of 1 maximises; both are computed by the converted model.
 """
 
