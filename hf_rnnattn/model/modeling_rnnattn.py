@@ -44,6 +44,7 @@ from .mixers import attends_itself, recurs
 from .norms import build_norm
 from .plain_linear import linear
 from .saving_rnnattn import is_weights, save_at_once
+from .shortlist_rnnattn import Candidates, ShortlistMixin
 from .source_length_rnnattn import SourceLengthMixin
 
 logger = logging.getLogger(__name__)
@@ -583,7 +584,7 @@ def create_masks_for_generate(
     }
 
 
-class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, SourceLengthMixin, GenerationMixin):
+class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, ShortlistMixin, SourceLengthMixin, GenerationMixin):
     """Encoder-decoder with an output matrix: translation, summaries, pronunciation, whatever maps text to text."""
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embeddings.word_embeddings.weight"}
@@ -636,6 +637,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, SourceLengthMixin,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
+        decoder_candidates: Candidates | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> Seq2SeqLMOutput:
         """Logits of the next token at every position of the target, and the loss if ``labels`` are given.
@@ -648,6 +650,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, SourceLengthMixin,
             past_key_values: the cache that an earlier call returned; the target is then only what is new.
             labels: (B, T), -100 is ignored. They are aligned with the logits, not shifted against them.
             num_items_in_batch: what the summed loss is divided by, see ``seq2seq_loss``.
+            decoder_candidates: what ``generate(shortlist=...)`` makes; other tokens are not scored.
 
         Returns:
             ``Seq2SeqLMOutput`` with logits (B, T, vocab_size).
@@ -671,7 +674,11 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, SourceLengthMixin,
             use_cache=use_cache,
             **kwargs,
         )
-        logits = linear(self.lm_head, self.readout(outputs.last_hidden_state))  # (B, T, V)
+        read = self.readout(outputs.last_hidden_state)
+        # (B, T, V)
+        logits = (
+            linear(self.lm_head, read) if decoder_candidates is None else decoder_candidates.logits(self.lm_head, read)
+        )
         return Seq2SeqLMOutput(
             loss=None if labels is None else seq2seq_loss(logits, labels, num_items_in_batch),
             logits=logits,
