@@ -1,0 +1,177 @@
+"""Students of this family as files of Marian, for Bergamot, Firefox and whatever else reads those."""
+
+import os
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from .marian import FORBIDDEN
+from .marian_names import Weight, weights
+from .marian_options import ACTIVATIONS, EPSILON
+from .marian_writing import binary_bytes, int8_bytes, npz_bytes
+
+FORMATS = {"npz": npz_bytes, "bin": binary_bytes, "intgemm8.bin": int8_bytes}
+# The fields in which a model may not differ from what Marian computes.
+FIXED: dict[str, Any] = {
+    "cross_attention": "multi_head",
+    "decoder_init": "zeros",
+    "norm_position": "post",
+    "norm_type": "layer_norm",
+    "layer_norm_eps": EPSILON,
+    "residual": True,
+    "encoder_position_embedding": "sinusoidal",
+    "decoder_position_embedding": "sinusoidal",
+    "type_vocab_size": 0,
+    "embedding_norm": False,
+    "scale_embedding": True,
+    "tie_word_embeddings": True,
+    "output_bias": True,
+}
+VERSION = "v1.12.0 hf_rnnattn"
+
+
+def export_marian(model: Any, path: str | PathLike[str]) -> None:
+    """Writes a model as Marian's ``.npz``, ``.bin`` (float32) or ``.intgemm8.bin`` (8-bit weights), by the ending.
+
+    Args:
+        model: an ``RnnAttnForConditionalGeneration`` of the form that ``model_from_marian`` makes, fine-tuned or not.
+        path: the file; written at once or not at all.
+
+    Raises:
+        ValueError: another ending, or the model computes what Marian cannot: the message names the field or weight.
+        OSError: the file cannot be written.
+    """
+    file = Path(path)
+    kind = next(
+        (ending for ending in sorted(FORMATS, key=len, reverse=True) if file.name.endswith(f".{ending}")), None
+    )
+    if kind is None:
+        raise ValueError(
+            f"the file must end in one of {', '.join(f'.{ending}' for ending in FORMATS)}, got {file.name}"
+        )
+    _check_config(model.config)
+    data = FORMATS[kind](yaml.safe_dump(options_of(model.config)), tensors_of(model))
+    part = file.with_name(f".{file.name}.saving")
+    try:
+        part.write_bytes(data)
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def options_of(config: Any) -> dict[str, Any]:
+    """Marian's training options of a model, as far as Marian reads them to build it."""
+    shared = config.share_encoder_decoder_embeddings
+    activation = {ours: theirs for theirs, ours in ACTIVATIONS.items()}[config.activation_function]
+    return {
+        "version": VERSION,
+        "type": "transformer",
+        "dim-vocabs": [config.encoder_vocab_size - 1, config.vocab_size - 1],
+        "dim-emb": config.hidden_size,
+        "enc-depth": config.encoder_layers,
+        "dec-depth": config.decoder_layers,
+        "dec-cell": "ssru",
+        "tied-embeddings-all": shared,
+        "tied-embeddings": not shared,
+        "tied-embeddings-src": False,
+        "transformer-heads": config.encoder_attention_heads,
+        "transformer-dim-ffn": config.encoder_ffn_dim,
+        "transformer-ffn-depth": 2,
+        "transformer-ffn-activation": activation,
+        "transformer-decoder-autoreg": "rnn",
+        "transformer-decoder-dim-ffn": 0
+        if config.decoder_ffn_dim == config.encoder_ffn_dim
+        else config.decoder_ffn_dim,
+        "transformer-decoder-ffn-depth": 0,
+        "transformer-preprocess": "",
+        "transformer-postprocess": "dan",
+        "transformer-postprocess-emb": "d",
+        "transformer-postprocess-top": "",
+        "transformer-tied-layers": [],
+        "transformer-no-projection": False,
+        "transformer-train-position-embeddings": False,
+        "transformer-guided-alignment-layer": "last",
+        "layer-normalization": False,
+        "right-left": False,
+        "skip": False,
+        "ulr": False,
+        "input-types": [],
+        "lemma-dim-emb": 0,
+        "output-omit-bias": False,
+        # what a transformer with this decoder never reads, and some readers ask for all the same
+        "dim-rnn": 1024,
+        "enc-cell": "gru",
+        "enc-cell-depth": 1,
+        "enc-type": "bidirectional",
+        "dec-cell-base-depth": 2,
+        "dec-cell-high-depth": 1,
+    }
+
+
+def tensors_of(model: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """A model's weights under Marian's names, in float32, matrices ``[in, out]``.
+
+    Raises:
+        ValueError: a weight that Marian takes for zero is another.
+    """
+    config, state = model.config, model.state_dict()
+    table = weights(
+        config.encoder_layers,
+        range(1, config.decoder_layers + 1),
+        shared=config.share_encoder_decoder_embeddings,
+        output_bias=True,
+    )
+    found: dict[str, np.ndarray[Any, Any]] = {}
+    for weight in table:
+        for name, part in zip(
+            weight.sources, _parts(weight, state[weight.target].detach().float().cpu()), strict=True
+        ):
+            if name is not None:
+                found[name] = part.contiguous().numpy()
+            elif part.any():
+                raise ValueError(f"Marian has no bias of an SSRU's candidate, but {weight.target} is not 0 there")
+    return found
+
+
+def _parts(weight: Weight, values: Tensor) -> list[Tensor]:
+    """One of our weights as what Marian stacks it from."""
+    if not torch.isfinite(values).all():
+        raise ValueError(f"{weight.target} has values that are not finite")
+    if weight.form == "table":
+        if values[-1].any():
+            raise ValueError(f"Marian starts from a vector of zeros, but the last row of {weight.target} is another")
+        return [values[:-1]]
+    if weight.form == "output_bias":
+        if values[-1] > FORBIDDEN / 2:
+            raise ValueError(f"padding must never be written, but its {weight.target} is {values[-1].item()}")
+        return [values[None, :-1]]
+    parts = values.chunk(len(weight.sources))
+    return [part.T if weight.form == "matrix" else part[None] for part in parts]
+
+
+def _check_config(config: Any) -> None:
+    wanted = {
+        **FIXED,
+        "embedding_size": config.hidden_size,
+        "encoder_hidden_size": config.hidden_size,
+        "decoder_attention_heads": config.encoder_attention_heads,
+        "encoder_mixers": ["full_attention"] * config.encoder_layers,
+        "decoder_mixers": ["ssru"] * config.decoder_layers,
+        "pad_token_id": config.vocab_size - 1,
+        "decoder_start_token_id": config.vocab_size - 1,
+        "encoder_vocab_size": config.vocab_size,
+    }
+    for name, value in wanted.items():
+        if getattr(config, name) != value:
+            raise ValueError(f"{name} must be {value!r} in a model of Marian, got {getattr(config, name)!r}")
+    if config.activation_function not in ACTIVATIONS.values():
+        known = ", ".join(ACTIVATIONS.values())
+        raise ValueError(f"activation_function must be one of {known}, got {config.activation_function!r}")
+    for name in ("encoder_layers", "encoder_ffn_dim", "decoder_ffn_dim"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1 in a model of Marian, got {getattr(config, name)}")

@@ -1,0 +1,136 @@
+"""From this family back to Marian's files, and to an engine that is not ours."""
+
+import importlib.util
+
+import fxtranslate
+import numpy as np
+import pytest
+import sentencepiece
+import torch
+
+from hf_rnnattn.convert.marian import model_from_marian
+from hf_rnnattn.convert.marian_checkpoint import read_marian
+from hf_rnnattn.convert.marian_export import export_marian
+from model_zoo import tiny_model
+from sources import PROJECT
+from students import MODEL, SENTENCES, VOCABULARY, student
+
+
+@pytest.fixture(scope="module")
+def model():
+    return model_from_marian(read_marian(MODEL))
+
+
+@pytest.mark.parametrize("kind", ["npz", "bin"])
+@pytest.mark.parametrize("options", [{}, {"shared": False}, {"transformer_ffn_activation": "swish"}])
+def test_import_export_import_is_the_identity(kind, options, tmp_path):
+    checkpoint = student(**options)
+    first = model_from_marian(checkpoint)
+    export_marian(first, tmp_path / f"model.{kind}")
+    read = read_marian(tmp_path / f"model.{kind}")
+    assert read.tensors.keys() == checkpoint.tensors.keys()
+    for name, values in checkpoint.tensors.items():
+        assert np.array_equal(read.tensors[name], values), name
+    second = model_from_marian(read)
+    assert second.config.to_dict() == first.config.to_dict()
+    for (name, ours), other in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
+        assert torch.equal(ours, other), name
+
+
+def test_8_bit_weights_come_back_as_they_were(model, tmp_path):
+    export_marian(model, tmp_path / "model.intgemm8.bin")
+    again = model_from_marian(read_marian(tmp_path / "model.intgemm8.bin"))
+    for (name, ours), other in zip(model.state_dict().items(), again.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, other, rtol=1e-6, atol=0, msg=name)
+
+
+def fine_tuned(model):
+    """The model with every weight that Marian has changed a little, as training changes them."""
+    torch.manual_seed(0)
+    changed = model_from_marian(read_marian(MODEL))
+    with torch.no_grad():
+        for name, weight in changed.named_parameters():
+            change = 0.02 * torch.randn_like(weight) * weight.std().clamp(min=1e-3)
+            if name.endswith("input_to_gates.bias"):
+                change[: len(change) // 2] = 0
+            if "word_embeddings" in name or name == "lm_head.bias":
+                change[-1] = 0
+            weight += change
+    return changed
+
+
+@pytest.mark.parametrize("change", [lambda model: model, fine_tuned], ids=["converted", "changed"])
+def test_another_engine_translates_the_exported_file_token_for_token(model, change, tmp_path):
+    """fxtranslate stops at min(2 L + 4, 256) tokens, may write the unknown token, and prints bytes by their names."""
+    exported = change(model)
+    export_marian(exported, tmp_path / "model.bin")
+    vocabulary = VOCABULARY.read_bytes()
+    engine = fxtranslate.Translator(
+        model=(tmp_path / "model.bin").read_bytes(), src_vocab=vocabulary, trg_vocab=vocabulary
+    )
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(VOCABULARY))
+    for text in SENTENCES:
+        source = [*pieces.encode(text), 0]
+        limit = {"max_length_factor": None, "max_new_tokens": min(2 * len(source) + 4, 256)}
+        ids = exported.generate(torch.tensor([source]), suppress_tokens=[1024], **limit)[0, 1:].tolist()
+        ours = "".join(pieces.id_to_piece(token) for token in ids if token not in (0, 1024))
+        assert engine.translate(text) == ours.replace("▁", " ").strip()
+
+
+def test_the_same_sentences_are_translated_by_many_tokens(model):
+    """The comparison above is not one of empty texts."""
+    output = model.generate(torch.tensor([[5, 6, 7, 8, 0]]))
+    assert output.shape[1] > 5
+    assert len(set(output[0].tolist())) > 3
+
+
+# What Marian cannot compute
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"norm_position": "pre"}, "norm_position"),
+        ({"decoder_mixers": ["gru", "ssru"]}, "cross_attention|decoder_mixers|norm_position"),
+        ({"scale_embedding": False}, "norm_position|scale_embedding"),
+    ],
+)
+def test_models_of_other_designs_are_refused_by_the_field(fields, name, tmp_path):
+    with pytest.raises(ValueError, match=f"({name}) must be"):
+        export_marian(tiny_model(**fields), tmp_path / "model.bin")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "message"),
+    [
+        ("model.decoder.layers.0.mixers.0.input_to_gates.bias", 0, 0.5, "no bias of an SSRU's candidate"),
+        ("model.decoder.embeddings.word_embeddings.weight", -1, 0.5, "starts from a vector of zeros"),
+        ("lm_head.bias", -1, 0.0, "padding must never be written"),
+        ("lm_head.bias", 0, float("nan"), "not finite"),
+    ],
+)
+def test_weights_that_marian_takes_for_zero_must_be(name, place, value, message, tmp_path):
+    changed = model_from_marian(student())
+    with torch.no_grad():
+        changed.get_parameter(name)[place] = value
+    with pytest.raises(ValueError, match=message):
+        export_marian(changed, tmp_path / "model.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_ending_is_refused(model, tmp_path):
+    with pytest.raises(ValueError, match=r"must end in one of \.npz, \.bin, \.intgemm8\.bin, got model\.pt"):
+        export_marian(model, tmp_path / "model.pt")
+
+
+def test_the_script_writes_the_file(tmp_path, capsys):
+    spec = importlib.util.spec_from_file_location("script_export_marian", PROJECT / "scripts" / "export_marian.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    model_from_marian(student()).save_pretrained(tmp_path / "checkpoint")
+    capsys.readouterr()
+    assert script.main([str(tmp_path / "checkpoint"), str(tmp_path / "model.npz")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "model.npz")
+    assert read_marian(tmp_path / "model.npz").tensors.keys() == student().tensors.keys()
+    assert script.main([str(tmp_path / "nothing"), str(tmp_path / "model.npz")]) == 2
