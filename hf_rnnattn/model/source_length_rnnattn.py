@@ -40,6 +40,11 @@ class SourceLengthMixin(GenerationMixin):
         if getattr(config, "max_length_factor", None) is not None:
             _check_factor(config.max_length_factor)
             config._source_mask = model_kwargs.get("attention_mask")
+            given = (kwargs.get("max_length"), getattr(generation_config, "max_length", None))
+            if (*given, self.generation_config.max_length) == (None, None, None):  # type: ignore[attr-defined]
+                config.max_length = (
+                    None  # not transformers' 20, which older pipelines hand back as if it were asked for
+                )
         return config, model_kwargs
 
     def _prepare_generated_length(

@@ -96,8 +96,8 @@ def test_the_setting_is_saved_with_the_model(model, tmp_path):
 
 
 def test_the_pipelines_default_length_gives_way(model):
-    pipe = pipeline("text2text-generation", model=model, tokenizer=character_tokenizer())
     model.generation_config.max_length_factor = 80.0
+    pipe = pipeline("text2text-generation", model=model, tokenizer=character_tokenizer())
     (record,) = pipe("abc", return_tensors=True, num_beams=1)
     assert len(record["generated_token_ids"]) - 1 == 80 * len(character_tokenizer()("abc")["input_ids"])
     assert len(pipe("abc", return_tensors=True, max_new_tokens=9)[0]["generated_token_ids"]) == 10
