@@ -1,33 +1,36 @@
-"""Prompt lookup against greedy decoding on a task whose outputs copy half of themselves from the input.
+"""Prompt lookup against greedy decoding on a task whose outputs copy half of themselves from the source.
 
     python benchmarks/prompt_lookup.py [--minutes 20] [--threads 1] [--output benchmarks/results/prompt_lookup.json]
 
-The task is real words, read aloud: a line of CMUdict words is written again and then pronounced. The decoder's prompt
-The task is real words, read aloud: a line of CMUdict words is written again, then pronounced. The decoder's prompt
-``output/prompt-lookup`` for the next time. Prompt lookup proposes what followed the last tokens when they occurred
-before, the model checks all proposals in one pass, and its recurrent states roll back behind the first wrong one: the
-outputs are those of greedy decoding, which is checked here token for token.
+The task is real words, read aloud: a line of CMUdict words is written again, then pronounced. The model is trained
+first, and kept in ``output/prompt-lookup`` for the next time. Prompt lookup proposes what followed the last tokens
+where they occurred before, in the source or in what was written; the model checks all proposals in one pass, and its
+recurrent states roll back behind the first wrong one. The outputs are those of greedy decoding, which is checked here
+token for token. transformers' own way of proposing, which does not look at the source, is measured beside it.
 """
 
 import argparse
+import difflib
 import random
 import statistics
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from record import RESULTS, ROOT, alternate, write
 from tqdm.auto import tqdm
+from transformers.generation import GenerationMixin
 from transformers.utils import logging
 
 from hf_rnnattn import RnnAttnConfig, RnnAttnForConditionalGeneration
 from hf_rnnattn.pronunciation import load_cmudict
 
 FOLDER = ROOT / "output" / "prompt-lookup"
-PAD, BOS, EOS, SPACE, EQUALS = range(5)
-WORDS_A_LINE, LINES, BATCH = 10, 20, 16
+PAD, BOS, EOS, SPACE = range(4)
+WORDS_A_LINE, LINES, BATCH = 8, 20, 12
 PROPOSED = (5, 10, 20)
 
 
@@ -38,12 +41,13 @@ class Reading:
         self.splits = {name: list(zip(rows["source"], rows["target"], strict=True)) for name, rows in _words().items()}
         letters = sorted({letter for word, _ in self.splits["train"] for letter in word})
         phones = sorted({phone for _, spoken in self.splits["train"] for phone in spoken.split()})
-        self.ids = {symbol: EQUALS + 1 + i for i, symbol in enumerate([*letters, *(f"/{phone}" for phone in phones)])}
-        self.size = EQUALS + 1 + len(self.ids)
+        self.ids = {symbol: SPACE + 1 + i for i, symbol in enumerate([*letters, *(f"/{phone}" for phone in phones)])}
+        self.turn = SPACE + 1 + len(self.ids)  # between the line and its pronunciation
+        self.size = self.turn + 1
 
-    def line(self, split: str, draw: random.Random) -> tuple[list[int], list[int]]:
-        """The ids of a line, and those of its pronunciation."""
-        words = draw.sample(self.splits[split], WORDS_A_LINE)
+    def line(self, split: str, draw: random.Random, count: int = WORDS_A_LINE) -> tuple[list[int], list[int]]:
+        """The ids of a line of ``count`` words, and those of its pronunciation."""
+        words = draw.sample(self.splits[split], count)
         written = [[self.ids[letter] for letter in word] for word, _ in words]
         spoken = [[self.ids[f"/{phone}"] for phone in phones.split()] for _, phones in words]
         return _joined(written), _joined(spoken)
@@ -83,14 +87,15 @@ def build(size: int) -> RnnAttnForConditionalGeneration:
 
 
 def train(reading: Reading, minutes: float) -> RnnAttnForConditionalGeneration:
-    """A model trained for some minutes; the learning rate falls with the time."""
+    """A model trained for some minutes; the lines grow, and the learning rate falls, with the time."""
     model = build(reading.size).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     draw, end, start = random.Random(0), time.monotonic() + 60 * minutes, time.monotonic()
     with tqdm(total=round(60 * minutes), unit="s", desc="training") as bar:
         while (now := time.monotonic()) < end:
-            optimizer.param_groups[0]["lr"] = 1e-3 * (end - now) / (end - start)
-            loss = model(**batch(reading, draw)).loss
+            left = (end - now) / (end - start)
+            optimizer.param_groups[0]["lr"] = 1e-3 * left
+            loss = model(**batch(reading, draw, words=min(WORDS_A_LINE, 1 + int(12 * (1 - left))))).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -101,25 +106,12 @@ def train(reading: Reading, minutes: float) -> RnnAttnForConditionalGeneration:
     return model
 
 
-def batch(reading: Reading, draw: random.Random) -> dict[str, torch.Tensor]:
-    """Padded tensors; nothing is taught about the prompt."""
-    lines = [reading.line("train", draw) for _ in range(BATCH)]
-    targets = [[*prompt_of(line), *line, EQUALS, *spoken, EOS] for line, spoken in lines]
-    source, target = _padded([line for line, _ in lines]), _padded(targets)
-    labels = target[:, 1:].masked_fill(target[:, 1:] == PAD, -100)
-    for row, (line, _) in enumerate(lines):
-        labels[row, : len(line) + 1] = -100
-    return {
-        "input_ids": source,
-        "attention_mask": source != PAD,
-        "decoder_input_ids": target[:, :-1],
-        "labels": labels,
-    }
-
-
-def prompt_of(line: list[int]) -> list[int]:
-    """What the decoder has read before it writes."""
-    return [BOS, *line, EQUALS]
+def batch(reading: Reading, draw: random.Random, words: int) -> dict[str, torch.Tensor]:
+    """Padded tensors; about as many tokens whatever the lines' length."""
+    lines = [reading.line("train", draw, words) for _ in range(BATCH * WORDS_A_LINE // words)]
+    source = _padded([line for line, _ in lines])
+    target = _padded([[*line, reading.turn, *spoken, EOS] for line, spoken in lines])
+    return {"input_ids": source, "attention_mask": source != PAD, "labels": target.masked_fill(target == PAD, -100)}
 
 
 def _padded(rows: list[list[int]]) -> torch.Tensor:
@@ -128,21 +120,22 @@ def _padded(rows: list[list[int]]) -> torch.Tensor:
 
 
 def decode(model: Any, lines: list[list[int]], **settings: Any) -> list[list[int]]:
-    """What the model writes for each line, one at a time, as prompt lookup wants it."""
-    written = []
-    for line in lines:
-        prompt = torch.tensor([prompt_of(line)])
-        output = model.generate(
-            torch.tensor([line]), decoder_input_ids=prompt, max_new_tokens=300, do_sample=False, **settings
-        )
-        written.append(output[0, prompt.shape[1] :].tolist())
-    return written
+    """What the model writes for each line, one at a time, as assisted decoding wants it."""
+    settings = {"max_new_tokens": 300, "do_sample": False, **settings}
+    return [model.generate(torch.tensor([line]), **settings)[0, 1:].tolist() for line in lines]
+
+
+class AsTransformersDoes(RnnAttnForConditionalGeneration):
+    """The same model with transformers' own way of proposing."""
+
+    def _get_candidate_generator(self, *args: Any, **kwargs: Any) -> Any:
+        return GenerationMixin._get_candidate_generator(self, *args, **kwargs)
 
 
 def copied(line: list[int], written: list[int]) -> float:
-    """The part of an output that is the line itself, from its beginning on."""
-    same = next((i for i, (one, other) in enumerate(zip(line, written, strict=False)) if one != other), len(line))
-    return same / len(written)
+    """The part of an output that stands in the line too, in the same order, in pieces of at least three tokens."""
+    blocks = difflib.SequenceMatcher(None, line, written, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks if block.size >= 3) / len(written)
 
 
 def main() -> None:
@@ -164,12 +157,15 @@ def main() -> None:
     draw = random.Random(1)
     lines = [reading.line("test", draw)[0] for _ in range(LINES)]
     greedy = decode(model, lines)
-    ways: dict[str, dict[str, Any]] = {"greedy": {}}
-    ways |= {f"lookup_{n}": {"prompt_lookup_num_tokens": n, "max_matching_ngram_size": 3} for n in PROPOSED}
-    for name, way in ways.items():
-        if decode(model, lines, **way) != greedy:
+    other = AsTransformersDoes.from_pretrained(FOLDER).eval()
+    calls = {"greedy": partial(decode, model, lines)}
+    for count in PROPOSED:
+        way = {"prompt_lookup_num_tokens": count, "max_matching_ngram_size": 3}
+        calls |= {f"lookup_{count}": partial(decode, model, lines, **way)}
+        calls |= {f"transformers_{count}": partial(decode, other, lines, **way)}
+    for name, call in calls.items():
+        if call() != greedy:
             raise RuntimeError(f"{name} writes something else than greedy decoding")
-    calls = {name: lambda way=way: decode(model, lines, **way) for name, way in ways.items()}
     times = alternate(calls, arguments.rounds, warmup=0)
     tokens = sum(map(len, greedy))
     results = {
