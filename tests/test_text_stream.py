@@ -44,8 +44,10 @@ def pair():
     sizes = {"hidden_size": 16, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "encoder_mixers": ["gru"]}
     heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
     config = RnnAttnConfig(**sizes, **heads, decoder_mixers=["gru", "ssru+full_attention"], **fields)
+    torch.manual_seed(0)  # a fixture of the module comes before that of each test
     model = RnnAttnForConditionalGeneration(config).eval()
     enlarge(model, torch.Generator().manual_seed(3))
+    model.generation_config.suppress_tokens = tokenizer.all_special_ids  # every step writes a word
     return model, tokenizer
 
 
