@@ -93,6 +93,10 @@ class Common(ModelTesterMixin, TrainingTesterMixin):
     def test_training_overfit(self) -> None:
         super().test_training_overfit()
 
+    @pytest.mark.slow
+    def test_bc_torch_dtype(self) -> None:
+        super().test_bc_torch_dtype()
+
     def test_config(self) -> None:
         self.config_tester.run_common_tests()
 
