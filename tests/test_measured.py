@@ -59,9 +59,9 @@ def lookup_row() -> str:
     ratios = lookup["times_as_fast_as_greedy"]
     best = max((name for name in ratios if name.startswith("lookup_")), key=ratios.get)
     count = best.removeprefix("lookup_")
-    copied = lookup["copied_part_of_the_output"]
+    copied = 100 * lookup["copied_part_of_the_output"]
     return (
-        f"| prompt lookup, outputs that copy {copied:.0%} of themselves from the source | "
+        f"| prompt lookup, outputs that copy {copied:.0f} % of themselves from the source | "
         f"{ratios[best]:.2f} × greedy, up to {count} tokens proposed; transformers' own way of proposing "
         f"{ratios[f'transformers_{count}']:.2f} × |"
     )
