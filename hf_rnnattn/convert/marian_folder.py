@@ -1,10 +1,8 @@
 """From the files of a Marian student to a checkpoint folder of this family."""
 
-import os
 from os import PathLike
-from pathlib import Path
 
-from ..model.saving_rnnattn import replaced_at_once
+from .checkpoint_folder import write_checkpoint
 from .marian import model_from_marian
 from .marian_checkpoint import MarianCheckpoint, read_marian
 from .sentencepiece_tokenizer import tokenizer_from_sentencepiece
@@ -41,14 +39,7 @@ def convert_marian(
     tokenizer = tokenizer_from_sentencepiece(source, target)
     written = target or source
     converted = model_from_marian(checkpoint, eos_token_id=written.eos_token_id, unk_token_id=written.unk_token_id)
-    folder = Path(output)
-    if folder.is_file():
-        raise OSError(f"{folder} is a file, not a folder")
-    with replaced_at_once(folder) as made:
-        converted.save_pretrained(made)
-        tokenizer.save_pretrained(made)
-    if target is None and (folder / "target_tokenizer.json").is_file():
-        os.remove(folder / "target_tokenizer.json")  # of an earlier checkpoint; it would be loaded with this one
+    write_checkpoint(converted, tokenizer, output)
 
 
 def _read_vocabulary(path: str | PathLike[str]) -> SentencePieceVocabulary:
