@@ -54,6 +54,15 @@ def as_script(blocks: list[Block]) -> str:
     return "\n".join(lines) + "\n"
 
 
+# What the documents call the models of other toolkits, and which of the tests' models these are.
+MODELS_OF_OTHERS = {
+    "model.enes.intgemm.alphas.bin": MODEL,
+    "vocab.enes.spm": VOCABULARY,
+    "model.s2s.npz": PROJECT / "tests" / "fixtures" / "marian_rnn" / "deep" / "model.npz",
+    "vocab.s2s.spm": PROJECT / "tests" / "fixtures" / "marian_rnn" / "vocab.spm",
+}
+
+
 def make_workplace(folder: Path) -> Path:
     """What the documents speak of: the scripts, some data, a student of Marian, and an (untrained) checkpoint like the
     quickstart's.
@@ -62,7 +71,7 @@ def make_workplace(folder: Path) -> Path:
     for name in ("train", "validation", "test"):
         lines = ["word\tphones", *("\t".join(pair) for pair in PAIRS * 4)]
         (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for name, file in (("model.enes.intgemm.alphas.bin", MODEL), ("vocab.enes.spm", VOCABULARY)):
+    for name, file in MODELS_OF_OTHERS.items():
         (folder / name).symlink_to(file)
     (folder / "words.txt").write_text("".join(f"{word}\n" for word, _ in PAIRS), encoding="utf-8")
     letters = [*(word for word, _ in PAIRS), "abcdefghijklmnopqrstuvwxyz"]

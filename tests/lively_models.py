@@ -35,6 +35,22 @@ DECODERS: dict[str, dict[str, Any]] = {
         "encoder_hidden_size": 12,
         "decoder_init": "mean",
     },
+    "luong_stack": {
+        "encoder_mixers": ["lstm", "lstm"],
+        "decoder_mixers": ["luong_lstm"],
+        "decoder_cell_depths": 2,
+        "decoder_init": "encoder_state",
+    },
+    "deep_readout": {
+        "decoder_mixers": ["conditional_gru", "lstm"],
+        "decoder_cell_depths": [3, 2],
+        "cell_norm": "layer_norm",
+        "cross_attention": "none",
+        "decoder_init": "mean",
+        "decoder_init_cell": True,
+        "readout": "deep",
+        "embedding_size": 10,
+    },
 }
 RECURRENT_DECODERS = [name for name in DECODERS if "full_attention" not in "".join(DECODERS[name]["decoder_mixers"])]
 
