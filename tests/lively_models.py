@@ -52,6 +52,7 @@ DECODERS: dict[str, dict[str, Any]] = {
         "embedding_size": 10,
     },
 }
+SEEDS = {"conditional_lstm": 1}  # of which the usual seed makes a model that is too sure for draws to vary
 RECURRENT_DECODERS = [name for name in DECODERS if "full_attention" not in "".join(DECODERS[name]["decoder_mixers"])]
 
 
@@ -61,7 +62,7 @@ def lively_model(name: str, eos: int | None = None, attention: str | None = None
 
     ``eos`` is the id that ends a sequence; without one every sequence has the length asked for.
     """
-    return make_lively(eos_token_id=eos, attn_implementation=attention, **DECODERS[name])
+    return make_lively(SEEDS.get(name, 0), eos_token_id=eos, attn_implementation=attention, **DECODERS[name])
 
 
 def make_lively(seed: int = 0, **overrides: Any) -> RnnAttnForConditionalGeneration:

@@ -287,7 +287,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         prepared = create_bidirectional_mask(self.config, hidden_states, mask) if self.attends else None
         ends: list[Tensor] = []
         for layer in self.layers:
-            hidden_states, states = layer(hidden_states, mask, prepared, self.gives_states, **kwargs)
+            hidden_states, *states = layer(hidden_states, mask, prepared, self.gives_states, **kwargs)
             ends += states
         final_states = torch.stack(ends, dim=1).to(hidden_states.dtype) if ends else None
         return RnnAttnEncoderOutput(last_hidden_state=self.norm(hidden_states), final_states=final_states)
