@@ -19,7 +19,9 @@ Start = Callable[[Any, tuple[str, ...], int, Tensor], State]
 
 def start_from_summary(projection: Any, names: tuple[str, ...], column: int, summary: Tensor) -> State:
     """The same for all: tanh of a projection of one vector (B, C)."""
-    return dict.fromkeys(names, torch.tanh(projection(summary)))
+    start = torch.tanh(projection(summary))
+    # Copies: one tensor under two names would be taken for one state by torch.export.
+    return {name: start.clone() for name in names}
 
 
 def start_from_states(projection: Any, names: tuple[str, ...], column: int, summary: Tensor) -> State:
