@@ -66,10 +66,12 @@ def _read_config(path: Path) -> dict[str, Any]:
         options = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is no YAML: {error}") from error
-    version = str(option(options, "joeynmt_version", "2")) if isinstance(options, dict) else ""
+    if not isinstance(options, dict):
+        raise ValueError(f"{path} must be a mapping, got {type(options).__name__}")
+    version = str(option(options, "joeynmt_version", "2"))
     if not version.startswith("2"):
         raise ValueError(f"joeynmt_version is {version!r} in {path}: only JoeyNMT 2 is read")
-    return dict(options)
+    return options
 
 
 def _read_words(path: Path, specials: Mapping[str, str]) -> list[str]:
