@@ -65,8 +65,8 @@ MODELS_OF_OTHERS = {
 
 
 def make_workplace(folder: Path) -> Path:
-    """What the documents speak of: the scripts, some data, models of other toolkits, and an (untrained) checkpoint like
-    the quickstart's.
+    """What the documents speak of: the scripts, some data, models of other toolkits, and an (untrained) checkpoint
+    like the quickstart's.
     """
     (folder / "scripts").symlink_to(PROJECT / "scripts")
     for name in ("train", "validation", "test"):

@@ -1,5 +1,7 @@
 """Models that JoeyNMT, OpenNMT-py and eole trained say here what they say there."""
 
+import json
+
 import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
@@ -7,6 +9,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 from hf_rnnattn.convert.eole import convert_eole
 from hf_rnnattn.convert.joeynmt import convert_joeynmt
 from hf_rnnattn.convert.opennmt import convert_opennmt
+from sources import PROJECT
 from toolkit_models import MODELS, TOOLKITS, assembled, recorded
 
 CONVERTERS = {"eole": convert_eole, "joeynmt": convert_joeynmt, "opennmt": convert_opennmt}
@@ -77,3 +80,14 @@ def test_training_goes_on_from_where_the_toolkit_left_it(toolkit, name, converte
     assert abs(loss.item() * batch["labels"].shape[1] + record.score) < 1e-4
     loss.backward()
     assert all(weight.grad is not None for weight in model.parameters())
+
+
+def test_the_committed_measurement_is_of_these_models():
+    """README.md and docs/toolkits.md quote it: nine models, all texts the same, log-probabilities within 1e-4."""
+    path = PROJECT / "benchmarks" / "results" / "toolkit_agreement.json"
+    results = json.loads(path.read_text(encoding="utf-8"))["results"]
+    assert sorted(MODELS) == sorted((toolkit, name) for toolkit, models in results.items() for name in models)
+    assert len(MODELS) == 9
+    for found in (found for models in results.values() for found in models.values()):
+        assert found["identical"] == found["texts"] == 200
+        assert found["largest_error_of_a_log_probability"] < 1e-4
