@@ -17,12 +17,14 @@ from .recurrent_table import (
     STACK,
     TARGET_TABLE,
     decoder_fields,
+    embedding_sizes,
     encoder_cells,
     encoder_fields,
     generation_config,
     query_last,
     stack_cells,
     transposed,
+    widened,
 )
 from .toolkit_options import Rule, agree, check_options, flag, number, option
 from .weight_table import Weight, linear, model_from_table
@@ -33,6 +35,15 @@ SCORES = {"bahdanau": "additive", "luong": "general"}
 STARTS = {"bridge": "last", "last": "last_linear", "zero": "zeros", "zeros": "zeros"}
 SPLITS = {"word": "spaces", "char": "characters"}
 ENCODER, DECODER = "model.encoder", "model.decoder"
+# What each of these options makes one weight.
+TIES = {
+    "model.tied_embeddings": ("trg_embed.lut.weight", "src_embed.lut.weight"),
+    "model.tied_softmax": ("decoder.output_layer.weight", "trg_embed.lut.weight"),
+}
+READERS = {
+    "src_embed.lut.weight": ("encoder.rnn.weight_ih_l0", "encoder.rnn.weight_ih_l0_reverse"),
+    "trg_embed.lut.weight": ("decoder.rnn.weight_ih_l0",),
+}
 WORDS = "only words and characters are read: split texts into subwords yourself, and say level: word"
 RULES = (
     Rule(f"{ENCODER}.type", "recurrent", ("recurrent",), "only recurrent models are read"),
@@ -92,8 +103,9 @@ def model_from_joeynmt(checkpoint: JoeyCheckpoint) -> RnnAttnForConditionalGener
     """
     options, path = checkpoint.options, checkpoint.path
     check_options(options, RULES, path)
-    tensors = _without_tied(checkpoint)
-    model = model_from_table(_fields(checkpoint), _table(checkpoint), tensors, path)
+    fields = _fields(checkpoint)
+    tensors = widened(_without_tied(checkpoint), READERS, _embedding_sizes(checkpoint), path)
+    model = model_from_table(fields, _table(checkpoint), tensors, path)
     ids = _ids(checkpoint)
     silent = [ids["bos"], ids["pad"], *([] if flag(options, "testing.generate_unk", True, path) else [ids["unk"]])]
     longest = option(options, "testing.max_output_length", -1)
@@ -132,11 +144,7 @@ def _ids(checkpoint: JoeyCheckpoint) -> dict[str, int]:
 def _without_tied(checkpoint: JoeyCheckpoint) -> dict[str, Tensor]:
     """The weights, each once: JoeyNMT saves those that are one under both names."""
     options, tensors, path = checkpoint.options, dict(checkpoint.tensors), checkpoint.path
-    pairs = {
-        "model.tied_embeddings": ("trg_embed.lut.weight", "src_embed.lut.weight"),
-        "model.tied_softmax": ("decoder.output_layer.weight", "trg_embed.lut.weight"),
-    }
-    for key, names in reversed(pairs.items()):
+    for key, names in reversed(TIES.items()):
         if flag(options, key, False, path):
             first, second = (tensors.get(name) for name in names)
             if first is None or second is None or not torch.equal(first, second):
@@ -145,11 +153,20 @@ def _without_tied(checkpoint: JoeyCheckpoint) -> dict[str, Tensor]:
     return tensors
 
 
+def _embedding_sizes(checkpoint: JoeyCheckpoint) -> list[int]:
+    """Those of source and target: different ones go neither with a scale nor with ties."""
+    options, path = checkpoint.options, checkpoint.path
+    scaled = option(options, f"{DECODER}.embeddings.scale", False)
+    tied = [flag(options, key, False, path) for key in TIES]
+    one = "where they are scaled" if scaled else "where they are tied" if any(tied) else ""
+    keys = [f"{side}.embeddings.embedding_dim" for side in (ENCODER, DECODER)]
+    return embedding_sizes(options, keys, 64, path, one=one)
+
+
 def _fields(checkpoint: JoeyCheckpoint) -> dict[str, Any]:
     options, path = checkpoint.options, checkpoint.path
     ids = _ids(checkpoint)
     both = (f"{ENCODER}.embeddings", f"{DECODER}.embeddings")
-    width = agree(options, [f"{side}.embedding_dim" for side in both], 64, path, "both embeddings must have one width")
     scale = agree(options, [f"{side}.scale" for side in both], False, path, "both embeddings must be scaled or none")
     score = SCORES[option(options, f"{DECODER}.attention", "bahdanau")]
     return {
@@ -167,7 +184,7 @@ def _fields(checkpoint: JoeyCheckpoint) -> dict[str, Any]:
             score=score,
             input_feeding=flag(options, f"{DECODER}.input_feeding", True, path),
         ),
-        "embedding_size": width,
+        "embedding_size": max(_embedding_sizes(checkpoint)),
         "scale_embedding": bool(scale),
         "encoder_vocab_size": len(checkpoint.source),
         "vocab_size": len(checkpoint.target),

@@ -46,6 +46,9 @@ def read_joeynmt(
     path = Path(model, BEST) if Path(model).is_dir() else Path(model)
     options = _read_config(path.with_name(CONFIG))
     specials = {name: option(options, f"data.special_symbols.{name}_token", text) for name, text in SPECIALS.items()}
+    for name, token in specials.items():
+        if not isinstance(token, str):
+            raise ValueError(f"data.special_symbols.{name}_token must be a str, got {token!r} in {path}")
     state = read_torch(path)
     tensors = state.get("model_state") if isinstance(state, dict) else None
     if not isinstance(tensors, Mapping) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):

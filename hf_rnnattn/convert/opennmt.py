@@ -27,10 +27,12 @@ from .recurrent_table import (
     STACK,
     TARGET_TABLE,
     decoder_fields,
+    embedding_sizes,
     encoder_cells,
     encoder_fields,
     generation_config,
     stack_cells,
+    widened,
 )
 from .toolkit_options import Rule, agree, check_options, flag, number, option
 from .weight_table import Weight, linear, model_from_table
@@ -40,6 +42,15 @@ from .word_vocabulary import tokenizer_from_words
 LENGTH_FACTOR, LENGTH_OFFSET, MAX_LENGTH = 1.25, 5, 250
 SCORES = {"dot": "dot", "general": "general", "mlp": "additive"}
 CELLS = {"GRU": "gru", "LSTM": "lstm"}
+READERS = {
+    SOURCE_WORDS: ("encoder.rnn.weight_ih_l0", "encoder.rnn.weight_ih_l0_reverse"),
+    TARGET_WORDS: ("decoder.rnn.weight_ih_l0", "decoder.rnn.layers.0.weight_ih"),
+}
+# What each of these options makes one weight.
+TIES = {
+    "share_embeddings": (TARGET_WORDS, SOURCE_WORDS),
+    "share_decoder_embeddings": ("generator.weight", TARGET_WORDS),
+}
 SEGMENTED = "split texts yourself, and train without this transform or leave it out of the options"
 # Transforms that only add noise to training, or leave examples out of it.
 HARMLESS_TRANSFORMS = ("filtertoolong", "switchout", "tokendrop", "tokenmask", "clean")
@@ -100,7 +111,9 @@ def model_from_opennmt(checkpoint: OpenNmtCheckpoint) -> RnnAttnForConditionalGe
     check_options(options, RULES, path)
     _check_transforms(options, path)
     checkpoint = _without_tied(checkpoint)
-    model = model_from_table(_fields(checkpoint), _table(checkpoint), checkpoint.tensors, path)
+    fields = _fields(checkpoint)
+    tensors = widened(checkpoint.tensors, READERS, _embedding_sizes(checkpoint), path)
+    model = model_from_table(fields, _table(checkpoint), tensors, path)
     model.generation_config = generation_config(
         model.config, max_length_factor=LENGTH_FACTOR, max_length_offset=LENGTH_OFFSET, max_new_tokens=MAX_LENGTH
     )
@@ -122,11 +135,10 @@ def tokenizer_from_opennmt(checkpoint: OpenNmtCheckpoint) -> RnnAttnTokenizer:
 
 def _check_transforms(options: Mapping[str, Any], path: str) -> None:
     """Refuses models whose texts pass through something between the spaces and the model."""
-    named = list(option(options, "transforms") or [])
     corpora = option(options, "data")
-    for corpus in corpora.values() if isinstance(corpora, dict) else []:
-        named += list(option(corpus, "transforms") or []) if isinstance(corpus, dict) else []
-    for name in named:
+    places = [options, *(corpora.values() if isinstance(corpora, dict) else [])]
+    found = [option(place, "transforms") or [] for place in places]
+    for name in (name for names in found for name in (names if isinstance(names, list) else [names])):
         if name not in HARMLESS_TRANSFORMS:
             raise ValueError(f"transforms has {name!r} in {path}: {SEGMENTED}")
 
@@ -134,11 +146,7 @@ def _check_transforms(options: Mapping[str, Any], path: str) -> None:
 def _without_tied(checkpoint: OpenNmtCheckpoint) -> OpenNmtCheckpoint:
     """Each weight once: those that are one may be saved under both names."""
     options, tensors, path = checkpoint.options, dict(checkpoint.tensors), checkpoint.path
-    pairs = {
-        "share_embeddings": (TARGET_WORDS, SOURCE_WORDS),
-        "share_decoder_embeddings": ("generator.weight", TARGET_WORDS),
-    }
-    for key, (copy, kept) in reversed(pairs.items()):
+    for key, (copy, kept) in reversed(TIES.items()):
         if flag(options, key, False, path) and copy in tensors:
             if kept in tensors and not torch.equal(tensors[copy], tensors[kept]):
                 raise ValueError(f"{key} is true in {path}, but {copy} is not {kept}")
@@ -159,8 +167,6 @@ def _fields(checkpoint: OpenNmtCheckpoint) -> dict[str, Any]:
     cell_type, layers = CELLS[option(options, "rnn_type", "LSTM")], _layers(checkpoint)
     width = agree(options, ("enc_hid_size", "dec_hid_size"), 500, path, "encoder and decoder must have one width")
     attention = option(options, "global_attention", "general")
-    keys = ("src_word_vec_size", "tgt_word_vec_size")
-    embedding = agree(options, keys, 500, path, "both embeddings must have one width")
     ids = {name: _index(checkpoint, token) for name, token in checkpoint.specials.items()}
     dropout = option(options, "dropout", 0.0)
     return {
@@ -175,7 +181,7 @@ def _fields(checkpoint: OpenNmtCheckpoint) -> dict[str, Any]:
             input_feeding=flag(options, "input_feed", True, path),
         ),
         "attentional_activation": "none" if attention == "mlp" else "tanh",
-        "embedding_size": embedding,
+        "embedding_size": max(_embedding_sizes(checkpoint)),
         "encoder_vocab_size": len(checkpoint.source),
         "vocab_size": len(checkpoint.target),
         "share_encoder_decoder_embeddings": flag(options, "share_embeddings", False, path),
@@ -186,6 +192,14 @@ def _fields(checkpoint: OpenNmtCheckpoint) -> dict[str, Any]:
         **{f"{name}_token_id": ids[name] for name in ("pad", "bos", "eos")},
         "decoder_start_token_id": _index(checkpoint, checkpoint.start),
     }
+
+
+def _embedding_sizes(checkpoint: OpenNmtCheckpoint) -> list[int]:
+    """Those of source and target: different ones go neither with positions nor with ties."""
+    tied = [flag(checkpoint.options, key, False, checkpoint.path) for key in TIES]
+    one = "where they have positions" if checkpoint.positions else "where they are tied" if any(tied) else ""
+    keys = ("src_word_vec_size", "tgt_word_vec_size")
+    return embedding_sizes(checkpoint.options, keys, 500, checkpoint.path, one=one)
 
 
 def _position_fields(checkpoint: OpenNmtCheckpoint) -> dict[str, Any]:

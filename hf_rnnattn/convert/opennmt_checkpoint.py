@@ -65,10 +65,14 @@ def _tensors(saved: dict[str, Any], path: Path) -> dict[str, Tensor]:
     if "model" not in saved:
         return read_shards(path.parent, f"{path.name.removesuffix('.pt')}.*.safetensors")
     model, generator = saved["model"], saved.get("generator")
-    if not isinstance(model, Mapping) or not isinstance(generator, Mapping):
+    if not _are_tensors(model) or not _are_tensors(generator):
         raise ValueError(f"{path} has no model and generator of tensors: it is no checkpoint of OpenNMT-py")
     # OpenNMT-py 2 called them 0.weight and 0.bias
     return {**model, **{f"generator.{name.removeprefix('0.')}": tensor for name, tensor in generator.items()}}
+
+
+def _are_tensors(part: Any) -> bool:
+    return isinstance(part, Mapping) and all(isinstance(tensor, Tensor) for tensor in part.values())
 
 
 def read_shards(folder: Path, pattern: str) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 An encoder of plain GRUs or LSTMs in torch's layout, and a decoder whose attention stands above its stack of cells.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from ..model.configuration_rnnattn import RnnAttnConfig
+from .toolkit_options import number
 from .weight_table import Weight, cell
 
 ENCODER = "model.encoder"
@@ -74,6 +76,52 @@ def stack_cells(layers: int, *, modules: bool, source: str = "decoder.rnn.") -> 
             f"{STACK}.cells.{k}", f"{source}layers.{k}." if modules else source, "" if modules else f"_l{k}"
         )
     ]
+
+
+def embedding_sizes(
+    options: Mapping[str, Any], keys: Sequence[str], default: int, source: str, *, one: str
+) -> list[int]:
+    """The widths of the embeddings of source and target. The family has the larger: see ``widened``.
+
+    Args:
+        keys: what the toolkit calls them.
+        one: why they must be the same, or empty.
+
+    Raises:
+        ValueError: a width is no width, or they are not the same though they must.
+    """
+    sizes = [number(options, key, default, source) for key in keys]
+    if one and sizes[0] != sizes[1]:
+        got = ", ".join(f"{key} {size}" for key, size in zip(keys, sizes, strict=True))
+        raise ValueError(f"both embeddings must have one width {one}, got {got} in {source}")
+    return sizes
+
+
+def widened(
+    tensors: Mapping[str, Tensor], readers: Mapping[str, Sequence[str]], sizes: Sequence[int], source: str
+) -> dict[str, Tensor]:
+    """The weights with embeddings of one width: columns that are added, and those that read them, are zero.
+
+    Training leaves both at zero, so they never count.
+
+    Args:
+        tensors: the weights, by the toolkit's names.
+        readers: for the tables of source and target, the matrices whose first columns read them.
+        sizes: the widths of the two tables.
+
+    Raises:
+        ValueError: a table has another width.
+    """
+    found, width = dict(tensors), max(sizes)
+    for (table, names), old in zip(readers.items(), sizes, strict=True):
+        if table in found and found[table].shape[1:] != (old,):
+            raise ValueError(f"{table} in {source} must have width {old}, got shape {tuple(found[table].shape)}")
+        for name in (table, *names):
+            if old < width and name in found:
+                read, rest = found[name].tensor_split([old], dim=-1)  # embeddings, and what is fed back
+                added = read.new_zeros(*read.shape[:-1], width - old)
+                found[name] = torch.cat([read, added, rest], dim=-1)
+    return found
 
 
 def query_last(matrix: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+LARGEST = 2**16  # of widths and numbers of layers
+
 
 class Rule(NamedTuple):
     """One option.
@@ -44,14 +46,14 @@ def check_options(options: Mapping[str, Any], rules: Sequence[Rule], source: str
 
 
 def number(options: Mapping[str, Any], key: str, default: int | None, source: str) -> int:
-    """An option that must be a positive integer.
+    """An option that must be a positive integer, at most ``LARGEST``.
 
     Raises:
         ValueError: it is not.
     """
     value = option(options, key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{key} must be a positive integer, got {value!r} in {source}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
+        raise ValueError(f"{key} must be an integer in [1, {LARGEST}], got {value!r} in {source}")
     return value
 
 

@@ -80,9 +80,13 @@ REFUSED = [
     ((*DECODER, "init_hidden"), "mean", "model.decoder.init_hidden is 'mean'"),
     ((*DECODER, "activation"), "relu", "model.decoder.activation is 'relu'"),
     ((*DECODER, "input_feeding"), "yes", "model.decoder.input_feeding must be true or false, got 'yes'"),
-    ((*DECODER, "num_layers"), 0, "model.decoder.num_layers must be a positive integer, got 0"),
+    ((*DECODER, "num_layers"), 0, "model.decoder.num_layers must be an integer in .*, got 0"),
     ((*DECODER, "embeddings", "scale"), True, "both embeddings must be scaled or none"),
-    ((*DECODER, "embeddings", "embedding_dim"), 20, "both embeddings must have one width"),
+    (
+        (*DECODER, "embeddings", "embedding_dim"),
+        20,
+        r"trg_embed\.lut\.weight in .* must have width 20, got",
+    ),
     (("model", "tied_softmax"), True, "model.tied_softmax is true in .*, but decoder.output_layer.weight is not"),
     (("data", "src", "level"), "bpe", "data.src.level is 'bpe' in .*: only words and characters are read"),
     (("data", "trg", "normalize"), True, "data.trg.normalize is True"),
@@ -101,6 +105,18 @@ def test_what_has_no_counterpart_is_refused(keys, value, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         convert_joeynmt(path, output=tmp_path / "ours")
     assert {file.name for file in tmp_path.iterdir()} == {"joey"}
+
+
+def test_embeddings_of_two_widths_go_neither_with_a_scale_nor_with_ties(tmp_path):
+    def change(options, held):
+        options["model"]["encoder"]["embeddings"]["embedding_dim"] = 20
+
+    path = assembled("joeynmt", "lstm_last", tmp_path / "tied", change)
+    with pytest.raises(ValueError, match=r"one width where they are tied, got \S+ 20, \S+ 16 in"):
+        convert_joeynmt(path, output=tmp_path / "ours")
+    path = assembled("joeynmt", "lstm_no_feed", tmp_path / "scaled", change)
+    with pytest.raises(ValueError, match="one width where they are scaled"):
+        convert_joeynmt(path, output=tmp_path / "ours")
 
 
 def rename(held):

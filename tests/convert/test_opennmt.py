@@ -132,7 +132,7 @@ REFUSED = [
     ({"transforms": ["sentencepiece"]}, "transforms has 'sentencepiece' in .*: split texts yourself"),
     ({"data": {"corpus_1": {"transforms": ["prefix"]}}}, "transforms has 'prefix'"),
     ({"dec_layers": 3}, "as many layers as the encoder.* got enc_layers 2, dec_layers 3"),
-    ({"tgt_word_vec_size": 8}, "both embeddings must have one width"),
+    ({"tgt_word_vec_size": 8}, r"emb_luts\.0\.weight in .* must have width 8, got shape \(48, 12\)"),
     ({"input_feed": 2}, "input_feed must be true or false, got 2"),
 ]
 

@@ -40,8 +40,8 @@ def test_what_is_not_empty_is_not_none(full):
 def test_numbers_and_flags_are_what_they_say():
     assert number(OPTIONS, "model.layers", 1, "m.pt") == 2
     assert flag(OPTIONS, "feed", False, "m.pt") is True
-    for value in (True, 0, -1, "2", 2.0, None):
-        with pytest.raises(ValueError, match="n must be a positive integer, got"):
+    for value in (True, 0, -1, "2", 2.0, None, 2**16 + 1):
+        with pytest.raises(ValueError, match=r"n must be an integer in \[1, 65536\], got"):
             number({"n": value}, "n", 1, "m.pt")
     for wrong in ("yes", 2, None):
         with pytest.raises(ValueError, match="f must be true or false, got"):
