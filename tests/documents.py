@@ -11,6 +11,7 @@ from hf_rnnattn import RnnAttnConfig, RnnAttnForConditionalGeneration
 from hf_rnnattn.tokenizer_training import train_tokenizers
 from sources import PROJECT
 from students import MODEL, VOCABULARY
+from toolkit_models import assembled
 
 DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 BLOCK = re.compile(
@@ -64,8 +65,8 @@ MODELS_OF_OTHERS = {
 
 
 def make_workplace(folder: Path) -> Path:
-    """What the documents speak of: the scripts, some data, a student of Marian, and an (untrained) checkpoint like the
-    quickstart's.
+    """What the documents speak of: the scripts, some data, models of other toolkits, and an (untrained) checkpoint
+    like the quickstart's.
     """
     (folder / "scripts").symlink_to(PROJECT / "scripts")
     for name in ("train", "validation", "test"):
@@ -73,6 +74,8 @@ def make_workplace(folder: Path) -> Path:
         (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for name, file in MODELS_OF_OTHERS.items():
         (folder / name).symlink_to(file)
+    for toolkit, name in (("joeynmt", "gru_bridge"), ("opennmt", "lstm_general"), ("eole", "lstm")):
+        assembled(toolkit, name, folder / "models" / toolkit)
     (folder / "words.txt").write_text("".join(f"{word}\n" for word, _ in PAIRS), encoding="utf-8")
     letters = [*(word for word, _ in PAIRS), "abcdefghijklmnopqrstuvwxyz"]
     phones = [phones for _, phones in PAIRS]

@@ -6,6 +6,7 @@ import pytest
 
 from sources import PROJECT
 from students import MODEL, VOCABULARY
+from toolkit_models import assembled
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,20 @@ def test_it_writes_the_folder_and_says_where(main, tmp_path, capsys):
     assert main(["--from", "marian", str(MODEL), "--vocab", str(VOCABULARY), "--output", output]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == output
     assert (tmp_path / "converted" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(("toolkit", "name"), [("joeynmt", "gru_zero"), ("opennmt", "gru_dot"), ("eole", "gru")])
+def test_it_converts_what_brings_its_own_words(main, toolkit, name, tmp_path, capsys):
+    model, output = assembled(toolkit, name, tmp_path / "theirs"), str(tmp_path / "ours")
+    assert main(["--from", toolkit, str(model), "--output", output]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == output
+    assert {"model.safetensors", "tokenizer.json"} <= {file.name for file in (tmp_path / "ours").iterdir()}
+
+
+def test_marian_needs_a_vocabulary(main, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--from", "marian", str(MODEL), "--output", str(tmp_path / "ours")])
+    assert "--from marian needs --vocab" in capsys.readouterr().err
 
 
 def test_an_error_is_one_line(main, tmp_path, capsys):
