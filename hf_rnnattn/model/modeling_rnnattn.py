@@ -44,6 +44,7 @@ from .mixer_base import RecurrentMixer
 from .mixers import attends_itself
 from .norms import build_norm
 from .plain_linear import linear
+from .pretrained_encoder_rnnattn import PretrainedEncoderMixin
 from .readout import build_readout
 from .saving_rnnattn import is_weights, save_at_once
 from .shortlist_rnnattn import Candidates, ShortlistMixin
@@ -593,7 +594,9 @@ def create_masks_for_generate(
     }
 
 
-class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, ShortlistMixin, SourceLengthMixin, GenerationMixin):
+class RnnAttnForConditionalGeneration(
+    RnnAttnPreTrainedModel, PretrainedEncoderMixin, ShortlistMixin, SourceLengthMixin, GenerationMixin
+):
     """Encoder-decoder with an output matrix: translation, summaries, pronunciation, whatever maps text to text."""
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embeddings.word_embeddings.weight"}
