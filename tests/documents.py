@@ -7,6 +7,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from fairseq_models import dictionaries, write_checkpoint
+from g2p_en_models import random_weights
 from hf_rnnattn import RnnAttnConfig, RnnAttnForConditionalGeneration
 from hf_rnnattn.tokenizer_training import train_tokenizers
 from sources import PROJECT
@@ -76,6 +80,11 @@ def make_workplace(folder: Path) -> Path:
         (folder / name).symlink_to(file)
     for toolkit, name in (("joeynmt", "gru_bridge"), ("opennmt", "lstm_general"), ("eole", "lstm")):
         assembled(toolkit, name, folder / "models" / toolkit)
+    (folder / "g2p_en").mkdir()
+    np.savez(folder / "g2p_en" / "checkpoint20.npz", **random_weights())
+    write_checkpoint("luong", folder / "checkpoint_best.pt")
+    for file in dictionaries("luong"):
+        (folder / file.name).symlink_to(file)
     (folder / "words.txt").write_text("".join(f"{word}\n" for word, _ in PAIRS), encoding="utf-8")
     letters = [*(word for word, _ in PAIRS), "abcdefghijklmnopqrstuvwxyz"]
     phones = [phones for _, phones in PAIRS]

@@ -1,4 +1,4 @@
-"""What the recurrent models of JoeyNMT, OpenNMT-py and eole share: config fields, names of cells, generation.
+"""What the recurrent models of JoeyNMT, OpenNMT-py, eole and fairseq share: config fields, names of cells, generation.
 
 An encoder of plain GRUs or LSTMs in torch's layout, and a decoder whose attention stands above its stack of cells.
 """

@@ -2,8 +2,11 @@
 
 import importlib.util
 
+import numpy as np
 import pytest
 
+from fairseq_models import dictionaries, write_checkpoint
+from g2p_en_models import random_weights
 from sources import PROJECT
 from students import MODEL, VOCABULARY
 from toolkit_models import assembled
@@ -33,10 +36,29 @@ def test_it_converts_what_brings_its_own_words(main, toolkit, name, tmp_path, ca
     assert {"model.safetensors", "tokenizer.json"} <= {file.name for file in (tmp_path / "ours").iterdir()}
 
 
-def test_marian_needs_a_vocabulary(main, tmp_path, capsys):
+@pytest.mark.parametrize("toolkit", ["fairseq", "marian"])
+def test_these_need_a_vocabulary(main, toolkit, tmp_path, capsys):
     with pytest.raises(SystemExit):
-        main(["--from", "marian", str(MODEL), "--output", str(tmp_path / "ours")])
-    assert "--from marian needs --vocab" in capsys.readouterr().err
+        main(["--from", toolkit, str(MODEL), "--output", str(tmp_path / "ours")])
+    assert f"--from {toolkit} needs --vocab" in capsys.readouterr().err
+
+
+def test_models_of_fairseq_and_g2p_en_are_converted(main, tmp_path):
+    np.savez(tmp_path / "checkpoint20.npz", **random_weights())
+    checkpoint = write_checkpoint("luong", tmp_path / "checkpoint_best.pt")
+    source, target = map(str, dictionaries("luong"))
+    for arguments in (
+        ["--from", "g2p_en", str(tmp_path / "checkpoint20.npz")],
+        ["--from", "fairseq", str(checkpoint), "--vocab", source, "--target_vocab", target],
+    ):
+        output = tmp_path / arguments[1]
+        assert main([*arguments, "--output", str(output)]) == 0
+        assert (output / "target_tokenizer.json").is_file()
+
+
+def test_a_vocabulary_that_is_not_asked_for_is_refused(main, tmp_path, capsys):
+    assert main(["--from", "g2p_en", "a.npz", "--vocab", "b.txt", "--output", str(tmp_path / "c")]) == 2
+    assert "the symbols of g2p-en are known: give no b.txt" in capsys.readouterr().err
 
 
 def test_an_error_is_one_line(main, tmp_path, capsys):
@@ -50,5 +72,5 @@ def test_an_error_is_one_line(main, tmp_path, capsys):
 
 def test_another_toolkit_is_refused(main, capsys):
     with pytest.raises(SystemExit):
-        main(["--from", "fairseq", "a", "--vocab", "b", "--output", "c"])
-    assert "invalid choice: 'fairseq'" in capsys.readouterr().err
+        main(["--from", "opennmt_tf", "a", "--vocab", "b", "--output", "c"])
+    assert "invalid choice: 'opennmt_tf'" in capsys.readouterr().err
