@@ -13,7 +13,7 @@ from ..model.configuration_rnnattn import RnnAttnConfig
 from ..model.modeling_rnnattn import RnnAttnForConditionalGeneration
 from .marian_checkpoint import MarianCheckpoint
 from .marian_names import DECODER_TABLE, ENCODER_TABLE, LAYER, OUTPUT_BIAS, SHARED, Weight, weights
-from .marian_options import EPSILON, activation, check_options, number, tied_layers
+from .marian_options import EPSILON, activation, check_options, guided_layer, number, tied_layers
 
 # The logit of padding. Far below any other, so that no softmax counts it, and within the range of float16.
 FORBIDDEN = -1e4
@@ -49,6 +49,8 @@ def model_from_marian(
     model.load_state_dict(_state(checkpoint, model, table), strict=False, assign=True)
     model.tie_weights()
     model.generation_config = generation_config(config, unk_token_id)
+    layer = guided_layer(checkpoint.options, len(config.decoder_mixers), checkpoint.source)
+    model.generation_config.alignment_heads = [[layer, 0]]  # what Marian prints alignments of
     return model.eval()
 
 

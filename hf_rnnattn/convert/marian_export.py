@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from ..alignment import guided_head
 from .marian import FORBIDDEN
 from .marian_names import Weight, weights
 from .marian_options import ACTIVATIONS, EPSILON
@@ -55,7 +56,9 @@ def export_marian(model: Any, path: str | PathLike[str]) -> None:
             f"the file must end in one of {', '.join(f'.{ending}' for ending in FORMATS)}, got {file.name}"
         )
     _check_config(model.config)
-    data = FORMATS[kind](yaml.safe_dump(options_of(model.config)), tensors_of(model))
+    layer, _ = guided_head(model)
+    options = options_of(model.config) | {"transformer-guided-alignment-layer": _layer_name(layer, model.config)}
+    data = FORMATS[kind](yaml.safe_dump(options), tensors_of(model))
     part = file.with_name(f".{file.name}.saving")
     try:
         part.write_bytes(data)
@@ -95,7 +98,6 @@ def options_of(config: Any) -> dict[str, Any]:
         "transformer-tied-layers": [],
         "transformer-no-projection": False,
         "transformer-train-position-embeddings": False,
-        "transformer-guided-alignment-layer": "last",
         "layer-normalization": False,
         "right-left": False,
         "skip": False,
@@ -111,6 +113,10 @@ def options_of(config: Any) -> dict[str, Any]:
         "dec-cell-base-depth": 2,
         "dec-cell-high-depth": 1,
     }
+
+
+def _layer_name(layer: int, config: Any) -> str:
+    return "last" if layer in (-1, config.decoder_layers - 1) else str(layer + 1)
 
 
 def tensors_of(model: Any) -> dict[str, np.ndarray[Any, Any]]:
