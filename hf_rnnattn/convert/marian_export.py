@@ -1,6 +1,7 @@
 """Students of this family as files of Marian, for Bergamot, Firefox and whatever else reads those."""
 
 import os
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from .marian_names import Weight, weights
 from .marian_options import ACTIVATIONS, EPSILON
 from .marian_writing import binary_bytes, int8_bytes, npz_bytes
 
-FORMATS = {"npz": npz_bytes, "bin": binary_bytes, "intgemm8.bin": int8_bytes}
+WITH_ALPHAS = "intgemm.alphas.bin"
+FORMATS = {"npz": npz_bytes, "bin": binary_bytes, "intgemm8.bin": int8_bytes, WITH_ALPHAS: int8_bytes}
 # The fields in which a model may not differ from what Marian computes.
 FIXED: dict[str, Any] = {
     "cross_attention": "multi_head",
@@ -36,35 +38,51 @@ FIXED: dict[str, Any] = {
 VERSION = "v1.12.0 hf_rnnattn"
 
 
-def export_marian(model: Any, path: str | PathLike[str]) -> None:
-    """Writes a model as Marian's ``.npz``, ``.bin`` (float32) or ``.intgemm8.bin`` (8-bit weights), by the ending.
+def export_marian(
+    model: Any, path: str | PathLike[str], alphas: Mapping[str, np.ndarray[Any, Any]] | None = None
+) -> None:
+    """Writes a model as a file of Marian; its ending says which.
+
+    ``.npz`` and ``.bin`` hold float32, ``.intgemm8.bin`` weights in 8 bits, ``.intgemm.alphas.bin`` those and the
+    multipliers of activations, which Bergamot's and Firefox's engines want.
 
     Args:
         model: an ``RnnAttnForConditionalGeneration`` of the form that ``model_from_marian`` makes, fine-tuned or not.
         path: the file; written at once or not at all.
+        alphas: what ``measure_alphas`` returns; for ``.intgemm.alphas.bin``, and for no other.
 
     Raises:
-        ValueError: another ending, or the model computes what Marian cannot: the message names the field or weight.
+        ValueError: another ending, the model computes what Marian cannot (the message names the field or weight), or
+            alphas that are missing or not wanted.
         OSError: the file cannot be written.
     """
     file = Path(path)
-    kind = next(
-        (ending for ending in sorted(FORMATS, key=len, reverse=True) if file.name.endswith(f".{ending}")), None
-    )
-    if kind is None:
-        raise ValueError(
-            f"the file must end in one of {', '.join(f'.{ending}' for ending in FORMATS)}, got {file.name}"
-        )
-    _check_config(model.config)
+    kind = kind_of(file)
+    if (alphas is not None) != (kind == WITH_ALPHAS):
+        wanted = "needs the multipliers of activations" if alphas is None else "holds no multipliers of activations"
+        raise ValueError(f"{file.name} {wanted}: only .{WITH_ALPHAS} has them")
+    check_exportable(model)
     layer, _ = guided_head(model)
     options = options_of(model.config) | {"transformer-guided-alignment-layer": _layer_name(layer, model.config)}
-    data = FORMATS[kind](yaml.safe_dump(options), tensors_of(model))
+    data = FORMATS[kind](yaml.safe_dump(options), {**tensors_of(model), **(alphas or {})})
     part = file.with_name(f".{file.name}.saving")
     try:
         part.write_bytes(data)
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)
+
+
+def kind_of(file: Path) -> str:
+    """Which of ``FORMATS`` the name of a file ends in.
+
+    Raises:
+        ValueError: none of them.
+    """
+    for ending in sorted(FORMATS, key=len, reverse=True):
+        if file.name.endswith(f".{ending}"):
+            return ending
+    raise ValueError(f"the file must end in one of {', '.join(f'.{ending}' for ending in FORMATS)}, got {file.name}")
 
 
 def options_of(config: Any) -> dict[str, Any]:
@@ -125,15 +143,9 @@ def tensors_of(model: Any) -> dict[str, np.ndarray[Any, Any]]:
     Raises:
         ValueError: a weight that Marian takes for zero is another.
     """
-    config, state = model.config, model.state_dict()
-    table = weights(
-        config.encoder_layers,
-        range(1, config.decoder_layers + 1),
-        shared=config.share_encoder_decoder_embeddings,
-        output_bias=True,
-    )
+    state = model.state_dict()
     found: dict[str, np.ndarray[Any, Any]] = {}
-    for weight in table:
+    for weight in table_of(model.config):
         for name, part in zip(
             weight.sources, _parts(weight, state[weight.target].detach().float().cpu()), strict=True
         ):
@@ -142,6 +154,16 @@ def tensors_of(model: Any) -> dict[str, np.ndarray[Any, Any]]:
             elif part.any():
                 raise ValueError(f"Marian has no bias of an SSRU's candidate, but {weight.target} is not 0 there")
     return found
+
+
+def table_of(config: Any) -> list[Weight]:
+    """Every weight of a model and Marian's names of it."""
+    return weights(
+        config.encoder_layers,
+        range(1, config.decoder_layers + 1),
+        shared=config.share_encoder_decoder_embeddings,
+        output_bias=True,
+    )
 
 
 def _parts(weight: Weight, values: Tensor) -> list[Tensor]:
@@ -160,7 +182,13 @@ def _parts(weight: Weight, values: Tensor) -> list[Tensor]:
     return [part.T if weight.form == "matrix" else part[None] for part in parts]
 
 
-def _check_config(config: Any) -> None:
+def check_exportable(model: Any) -> None:
+    """Whether Marian can compute what the model does, as far as its config says.
+
+    Raises:
+        ValueError: it cannot; the message names the field.
+    """
+    config = model.config
     wanted = {
         **FIXED,
         "embedding_size": config.hidden_size,
