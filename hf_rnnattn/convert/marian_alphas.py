@@ -13,7 +13,7 @@ from .marian_checkpoint import ALPHA
 from .marian_names import DECODER_TABLE, SHARED, Weight
 
 SPREAD = 1.1  # standard deviations above the mean that are not cut: Bergamot's
-OUTPUT = "none"  # what Marian calls the output matrix once a shortlist has picked its rows
+PICKED = "none"  # what Marian calls the output matrix once a shortlist has picked its rows
 
 Largest = dict[str, list[float]]
 
@@ -27,7 +27,7 @@ def measure_alphas(model: Any, tokenizer: Any, sentences: Iterable[str], table: 
     time, as the model's generation config says.
 
     Args:
-        model: of the form that ``model_from_marian`` makes.
+        model: of the form that ``model_from_marian`` makes, with a tied output matrix.
         tokenizer: its own.
         sentences: typical sources, hundreds of them; blank ones are passed over.
         table: the model's weights and Marian's names of them.
@@ -38,7 +38,7 @@ def measure_alphas(model: Any, tokenizer: Any, sentences: Iterable[str], table: 
     largest: Largest = {}
     matrices = {weight.target.removesuffix(".weight"): weight.sources for weight in table if weight.form == "matrix"}
     shared = model.config.share_encoder_decoder_embeddings
-    matrices["lm_head"] = (SHARED, OUTPUT) if shared else (DECODER_TABLE,)
+    matrices["lm_head"] = (SHARED, PICKED) if shared else (DECODER_TABLE,)
     with ExitStack() as hooks, torch.inference_mode():
         for name in matrices:
             hook = model.get_submodule(name).register_forward_pre_hook(partial(_note, largest.setdefault(name, [])))

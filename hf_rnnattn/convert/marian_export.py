@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..alignment import guided_head
 from .marian import FORBIDDEN
-from .marian_names import Weight, weights
+from .marian_names import DECODER_TABLE, ENCODER_TABLE, OUTPUT, SHARED, Weight, weights
 from .marian_options import ACTIVATIONS, EPSILON
 from .marian_writing import binary_bytes, int8_bytes, npz_bytes
 
@@ -32,7 +32,6 @@ FIXED: dict[str, Any] = {
     "type_vocab_size": 0,
     "embedding_norm": False,
     "scale_embedding": True,
-    "tie_word_embeddings": True,
     "output_bias": True,
 }
 VERSION = "v1.12.0 hf_rnnattn"
@@ -52,8 +51,8 @@ def export_marian(
         alphas: what ``measure_alphas`` returns; for ``.intgemm.alphas.bin``, and for no other.
 
     Raises:
-        ValueError: another ending, the model computes what Marian cannot (the message names the field or weight), or
-            alphas that are missing or not wanted.
+        ValueError: another ending, the model computes what Marian cannot, in 8 bits or at all (the message names the
+            field or weight), or alphas that are missing or not wanted.
         OSError: the file cannot be written.
     """
     file = Path(path)
@@ -63,14 +62,27 @@ def export_marian(
         raise ValueError(f"{file.name} {wanted}: only .{WITH_ALPHAS} has them")
     check_exportable(model)
     layer, _ = guided_head(model)
-    options = options_of(model.config) | {"transformer-guided-alignment-layer": _layer_name(layer, model.config)}
-    data = FORMATS[kind](yaml.safe_dump(options), {**tensors_of(model), **(alphas or {})})
+    tensors = tensors_of(model)
+    if FORMATS[kind] is int8_bytes:
+        _check_8_bits(tensors)
+    options = options_of(model.config, tensors)
+    options["transformer-guided-alignment-layer"] = _layer_name(layer, model.config)
+    data = FORMATS[kind](yaml.safe_dump(options), {**tensors, **(alphas or {})})
     part = file.with_name(f".{file.name}.saving")
     try:
         part.write_bytes(data)
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _check_8_bits(tensors: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """What intgemm's products need; with a file that has it not, Bergamot stops or writes nonsense."""
+    if OUTPUT in tensors:
+        raise ValueError("tie_word_embeddings must be True in 8 bits: Marian reads no output matrix of its own there")
+    pieces = len(tensors[SHARED if SHARED in tensors else DECODER_TABLE])
+    if pieces % 8:
+        raise ValueError(f"the target's vocabulary must have a multiple of 8 pieces in 8 bits, got {pieces}")
 
 
 def kind_of(file: Path) -> str:
@@ -85,21 +97,22 @@ def kind_of(file: Path) -> str:
     raise ValueError(f"the file must end in one of {', '.join(f'.{ending}' for ending in FORMATS)}, got {file.name}")
 
 
-def options_of(config: Any) -> dict[str, Any]:
+def options_of(config: Any, tensors: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
     """Marian's training options of a model, as far as Marian reads them to build it."""
-    shared = config.share_encoder_decoder_embeddings
+    shared, tied = config.share_encoder_decoder_embeddings, config.tie_word_embeddings
+    tables = (SHARED, SHARED) if shared else (ENCODER_TABLE, DECODER_TABLE)
     activation = {ours: theirs for theirs, ours in ACTIVATIONS.items()}[config.activation_function]
     return {
         "version": VERSION,
         "type": "transformer",
-        "dim-vocabs": [config.encoder_vocab_size - 1, config.vocab_size - 1],
+        "dim-vocabs": [len(tensors[name]) for name in tables],
         "dim-emb": config.hidden_size,
         "enc-depth": config.encoder_layers,
         "dec-depth": config.decoder_layers,
         "dec-cell": "ssru",
-        "tied-embeddings-all": shared,
-        "tied-embeddings": not shared,
-        "tied-embeddings-src": False,
+        "tied-embeddings-all": shared and tied,
+        "tied-embeddings": tied and not shared,
+        "tied-embeddings-src": shared and not tied,
         "transformer-heads": config.encoder_attention_heads,
         "transformer-dim-ffn": config.encoder_ffn_dim,
         "transformer-ffn-depth": 2,
@@ -143,12 +156,13 @@ def tensors_of(model: Any) -> dict[str, np.ndarray[Any, Any]]:
     Raises:
         ValueError: a weight that Marian takes for zero is another.
     """
-    state = model.state_dict()
+    state = {name: values.detach().float().cpu() for name, values in model.state_dict().items()}
+    target = pieces_of(state["lm_head.bias"], FORBIDDEN / 2)
+    if target == len(state["lm_head.bias"]):
+        raise ValueError(f"padding must never be written, but its lm_head.bias is {state['lm_head.bias'][-1].item()}")
     found: dict[str, np.ndarray[Any, Any]] = {}
     for weight in table_of(model.config):
-        for name, part in zip(
-            weight.sources, _parts(weight, state[weight.target].detach().float().cpu()), strict=True
-        ):
+        for name, part in zip(weight.sources, _parts(weight, state[weight.target], target), strict=True):
             if name is not None:
                 found[name] = part.contiguous().numpy()
             elif part.any():
@@ -162,22 +176,33 @@ def table_of(config: Any) -> list[Weight]:
         config.encoder_layers,
         range(1, config.decoder_layers + 1),
         shared=config.share_encoder_decoder_embeddings,
+        tied_output=config.tie_word_embeddings,
         output_bias=True,
     )
 
 
-def _parts(weight: Weight, values: Tensor) -> list[Tensor]:
-    """One of our weights as what Marian stacks it from."""
+def pieces_of(values: Tensor, forbidden: float = 0.0) -> int:
+    """How many rows are those of pieces: up to the last that is not forbidden, or for a table, not zeros."""
+    real = values.any(dim=1) if values.dim() == 2 else values > forbidden
+    return int(real.nonzero().max()) + 1 if real.any() else 0
+
+
+def _parts(weight: Weight, values: Tensor, pieces: int) -> list[Tensor]:
+    """One of our weights as what Marian stacks it from; ``pieces`` are those of the target."""
     if not torch.isfinite(values).all():
         raise ValueError(f"{weight.target} has values that are not finite")
     if weight.form == "table":
-        if values[-1].any():
-            raise ValueError(f"Marian starts from a vector of zeros, but the last row of {weight.target} is another")
-        return [values[:-1]]
+        if weight.target.startswith("model.encoder."):
+            pieces = pieces_of(values)
+        elif weight.target != "lm_head.weight" and pieces_of(values) > pieces:
+            raise ValueError(
+                f"Marian starts from a vector of zeros, but {weight.target} has others after its {pieces} pieces"
+            )
+        if pieces == len(values):
+            raise ValueError(f"padding must be a row of zeros, but the last of {weight.target} is another")
+        return [values[:pieces]]
     if weight.form == "output_bias":
-        if values[-1] > FORBIDDEN / 2:
-            raise ValueError(f"padding must never be written, but its {weight.target} is {values[-1].item()}")
-        return [values[None, :-1]]
+        return [values[None, :pieces]]
     parts = values.chunk(len(weight.sources))
     return [part.T if weight.form == "matrix" else part[None] for part in parts]
 

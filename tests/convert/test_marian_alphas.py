@@ -75,10 +75,17 @@ def test_multipliers_are_near_those_that_the_student_came_with(alphas):
         np.testing.assert_allclose(values.ravel(), original[name].ravel(), rtol=0.12, err_msg=name)
 
 
-def test_two_vocabularies_have_one_multiplier_of_the_output(tokenizer):
-    model = model_from_marian(student(shared=False, pieces=1024))
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, {"Wemb_QuantMultA", "none_QuantMultA"}),
+        ({"shared": False}, {"decoder_Wemb_QuantMultA"}),
+    ],
+)
+def test_the_output_matrix_has_the_multipliers_of_its_kind(tokenizer, options, names):
+    model = model_from_marian(student(pieces=1024, **options))
     found = measure_alphas(model, tokenizer, ["a b c"], table_of(model.config))
-    assert {name for name in found if "l1" not in name and "l2" not in name} == {"decoder_Wemb_QuantMultA"}
+    assert {name for name in found if "_l1_" not in name and "_l2_" not in name} == names
     assert found["decoder_l1_rnn_W_QuantMultA"] == found["decoder_l1_rnn_Wf_QuantMultA"]
 
 

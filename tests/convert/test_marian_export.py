@@ -21,7 +21,7 @@ def model():
 def alphas_of(model):
     """Any multipliers, one a matrix."""
     names = [name for weight in table_of(model.config) if weight.form == "matrix" for name in weight.sources]
-    output = ["Wemb", "none"] if model.config.share_encoder_decoder_embeddings else ["decoder_Wemb"]
+    output = ["Wemb", "none"]
     return {f"{name}_QuantMultA": np.full((1, 1), 20 + i, np.float32) for i, name in enumerate(names + output)}
 
 
@@ -31,13 +31,23 @@ def exported(model, file):
     return read_marian(file)
 
 
-OPTIONS = [{}, {"shared": False}, {"transformer_ffn_activation": "swish", "transformer_guided_alignment_layer": "1"}]
+OPTIONS = [
+    {},
+    {"shared": False},
+    {"shared": False, "source_pieces": 9},
+    {"shared": False, "source_pieces": 17},
+    {"tied_output": False},
+    {"shared": False, "tied_output": False, "source_pieces": 17},
+    {"transformer_ffn_activation": "swish", "transformer_guided_alignment_layer": "1"},
+]
 
 
-@pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(kind, options) for kind in FORMATS for options in OPTIONS if "int" not in kind or "tied_output" not in options],
+)
 def test_import_export_import_is_the_identity(kind, options, tmp_path):
-    checkpoint = student(**options)
+    checkpoint = student(**options, pieces=16)
     if "int" in kind:  # the weights of a file in 8 bits
         checkpoint = exported(model_from_marian(checkpoint), tmp_path / f"rounded.{kind}")
     first = model_from_marian(checkpoint)
@@ -125,17 +135,29 @@ def test_models_of_other_designs_are_refused_by_the_field(fields, name, tmp_path
     [
         ("model.decoder.layers.0.mixers.0.input_to_gates.bias", 0, 0.5, "no bias of an SSRU's candidate"),
         ("model.decoder.embeddings.word_embeddings.weight", -1, 0.5, "starts from a vector of zeros"),
+        ("model.encoder.embeddings.word_embeddings.weight", -1, 0.5, "padding must be a row of zeros"),
         ("lm_head.bias", -1, 0.0, "padding must never be written"),
         ("lm_head.bias", 0, float("nan"), "not finite"),
     ],
 )
 def test_weights_that_marian_takes_for_zero_must_be(name, place, value, message, tmp_path):
-    changed = model_from_marian(student())
+    changed = model_from_marian(student(shared=False))
     with torch.no_grad():
         changed.get_parameter(name)[place] = value
     with pytest.raises(ValueError, match=message):
         export_marian(changed, tmp_path / "model.npz")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"tied_output": False, "pieces": 16}, "tie_word_embeddings must be True"), ({}, "a multiple of 8 pieces .* 13")],
+)
+def test_what_engines_cannot_read_in_8_bits_is_refused(options, message, tmp_path):
+    model = model_from_marian(student(**options))
+    export_marian(model, tmp_path / "model.bin")
+    with pytest.raises(ValueError, match=message):
+        export_marian(model, tmp_path / "model.intgemm8.bin")
 
 
 def test_another_ending_is_refused(model, tmp_path):
