@@ -126,7 +126,7 @@ def _architecture(checkpoint: MarianCheckpoint, eos_token_id: int) -> tuple[RnnA
         "hidden_size": width,
         "encoder_mixers": ["full_attention"] * encoder_depth,
         "encoder_directions": "forward",
-        "decoder_mixers": ["ssru"] * len(layers),
+        "decoder_mixers": ["kim_ssru"] * len(layers),
         "encoder_attention_heads": heads,
         "decoder_attention_heads": heads,
         "encoder_ffn_dim": inner[0],

@@ -165,8 +165,6 @@ def tensors_of(model: Any) -> dict[str, np.ndarray[Any, Any]]:
         for name, part in zip(weight.sources, _parts(weight, state[weight.target], target), strict=True):
             if name is not None:
                 found[name] = part.contiguous().numpy()
-            elif part.any():
-                raise ValueError(f"Marian has no bias of an SSRU's candidate, but {weight.target} is not 0 there")
     return found
 
 
@@ -220,7 +218,7 @@ def check_exportable(model: Any) -> None:
         "encoder_hidden_size": config.hidden_size,
         "decoder_attention_heads": config.encoder_attention_heads,
         "encoder_mixers": ["full_attention"] * config.encoder_layers,
-        "decoder_mixers": ["ssru"] * config.decoder_layers,
+        "decoder_mixers": ["kim_ssru"] * config.decoder_layers,
         "pad_token_id": config.vocab_size - 1,
         "decoder_start_token_id": config.vocab_size - 1,
         "encoder_vocab_size": config.vocab_size,

@@ -12,8 +12,8 @@ class Weight(NamedTuple):
 
     Args:
         target: our name.
-        sources: Marian's names; several are stacked along the outputs, None stands for zeros (a bias that Marian does
-            not have).
+        sources: Marian's names; several are stacked along the outputs, None stands for zeros (a bias that Marian was
+            told to omit).
         form: ``matrix``, transposed; ``vector``; ``table``, with rows of zeros after Marian's; ``output_bias``, with
             entries after Marian's that no softmax chooses.
     """
@@ -66,9 +66,9 @@ def _encoder_layer(ours: str, theirs: str) -> Iterator[Weight]:
 
 
 def _decoder_layer(ours: str, theirs: str) -> Iterator[Weight]:
-    cell = f"{ours}.mixers.0.input_to_gates"
-    yield Weight(f"{cell}.weight", (f"{theirs}_rnn_W", f"{theirs}_rnn_Wf"), "matrix")
-    yield Weight(f"{cell}.bias", (None, f"{theirs}_rnn_bf"), "vector")
+    cell = f"{ours}.mixers.0"
+    yield Weight(f"{cell}.input_to_gates.weight", (f"{theirs}_rnn_W", f"{theirs}_rnn_Wf"), "matrix")
+    yield Weight(f"{cell}.gate_bias", (f"{theirs}_rnn_bf",), "vector")
     yield from _norm(f"{ours}.mixer_connections.0", f"{theirs}_rnn_ffn")
     yield from _attention(f"{ours}.cross_attention", f"{theirs}_context")
     yield from _norm(f"{ours}.cross_attention_connection", f"{theirs}_context_Wo")

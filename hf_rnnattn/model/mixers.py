@@ -8,13 +8,14 @@ from .mixer_gru import GRUMixer
 from .mixer_lstm import LSTMMixer
 from .mixer_mingru import MinGRUMixer
 from .mixer_rnn import ElmanMixer
-from .mixer_ssru import SSRUMixer
+from .mixer_ssru import KimSSRUMixer, SSRUMixer
 
 MIXERS: dict[str, type[Any]] = {
     "bahdanau_gru": BahdanauGRUMixer,
     "elman": ElmanMixer,
     "full_attention": FullAttentionMixer,
     "gru": GRUMixer,
+    "kim_ssru": KimSSRUMixer,
     "lstm": LSTMMixer,
     "mingru": MinGRUMixer,
     "ssru": SSRUMixer,
