@@ -29,10 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--from", dest="toolkit", choices=sorted(TOOLKITS), required=True, help="Where it comes from.")
     parser.add_argument("--vocab", required=True, help="SentencePiece model, of both sides or of the source.")
     parser.add_argument("--target_vocab", help="SentencePiece model of the target, where it is another.")
+    parser.add_argument("--keep_8bit", action="store_true", help="Matrices in 8 bits stay so: needs torchao.")
     parser.add_argument("--output", required=True, help="Folder of the checkpoint.")
     arguments = parser.parse_args(argv)
     try:
-        TOOLKITS[arguments.toolkit](arguments.model, arguments.vocab, arguments.target_vocab, output=arguments.output)
+        TOOLKITS[arguments.toolkit](
+            arguments.model,
+            arguments.vocab,
+            arguments.target_vocab,
+            output=arguments.output,
+            keep_8bit=arguments.keep_8bit,
+        )
     except (ValueError, OSError, ImportError) as error:
         return fail("convert_checkpoint.py", error)
     print(arguments.output)

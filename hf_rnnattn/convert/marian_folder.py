@@ -6,7 +6,9 @@ from pathlib import Path
 
 from ..model.saving_rnnattn import replaced_at_once
 from .marian import model_from_marian
+from .marian_8bit import keep_8_bits
 from .marian_checkpoint import MarianCheckpoint, read_marian
+from .marian_export import table_of
 from .sentencepiece_tokenizer import tokenizer_from_sentencepiece
 from .sentencepiece_vocabulary import SentencePieceVocabulary, read_sentencepiece
 
@@ -19,6 +21,7 @@ def convert_marian(
     target_vocab: str | PathLike[str] | None = None,
     *,
     output: str | PathLike[str],
+    keep_8bit: bool = False,
 ) -> None:
     """Writes a checkpoint folder of a student of Marian: model, generation config and tokenizer.
 
@@ -29,8 +32,10 @@ def convert_marian(
         vocab: the SentencePiece model of both sides, or of the source.
         target_vocab: that of the target, where it is another.
         output: the folder.
+        keep_8bit: the matrices of an 8-bit file stay in 8 bits: see ``keep_8_bits``.
 
     Raises:
+        ImportError: torchao is not installed, and ``keep_8bit`` asks for it.
         OSError: a file is not there or damaged, or the folder cannot be written.
         ValueError: a file is not what it should be, or has no counterpart in this family.
     """
@@ -41,6 +46,8 @@ def convert_marian(
     tokenizer = tokenizer_from_sentencepiece(source, target)
     written = target or source
     converted = model_from_marian(checkpoint, eos_token_id=written.eos_token_id, unk_token_id=written.unk_token_id)
+    if keep_8bit:
+        keep_8_bits(converted, table_of(converted.config))
     folder = Path(output)
     if folder.is_file():
         raise OSError(f"{folder} is a file, not a folder")

@@ -1,6 +1,7 @@
 """scripts/convert_checkpoint.py: what it prints and returns."""
 
 import importlib.util
+import json
 
 import pytest
 
@@ -22,6 +23,14 @@ def test_it_writes_the_folder_and_says_where(main, tmp_path, capsys):
     assert main(["--from", "marian", str(MODEL), "--vocab", str(VOCABULARY), "--output", output]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == output
     assert (tmp_path / "converted" / "model.safetensors").is_file()
+
+
+def test_8_bits_are_kept_where_they_are_asked_for(main, tmp_path):
+    output = str(tmp_path / "converted")
+    flags = ["--vocab", str(VOCABULARY), "--output", output, "--keep_8bit"]
+    assert main(["--from", "marian", str(MODEL), *flags]) == 0
+    config = json.loads((tmp_path / "converted" / "config.json").read_text())
+    assert config["quantization_config"]["quant_method"] == "torchao"
 
 
 def test_an_error_is_one_line(main, tmp_path, capsys):
