@@ -1,16 +1,21 @@
 """The code blocks of README.md and docs/*.md, and a folder in which they run."""
 
+import atexit
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from hf_rnnattn import RnnAttnConfig, RnnAttnForConditionalGeneration
+from hf_rnnattn.convert.marian_folder import convert_marian
 from hf_rnnattn.tokenizer_training import train_tokenizers
 from sources import PROJECT
-from students import MODEL, VOCABULARY
+from students import MODEL, SENTENCES, SHORTLIST, VOCABULARY, recorded
 
 DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 BLOCK = re.compile(
@@ -55,15 +60,23 @@ def as_script(blocks: list[Block]) -> str:
 
 
 def make_workplace(folder: Path) -> Path:
-    """What the documents speak of: the scripts, some data, a student of Marian, and an (untrained) checkpoint like the
-    quickstart's.
+    """What the documents speak of: the scripts, some data, a student of Marian with sentences and translations, and an
+    (untrained) checkpoint like the quickstart's.
     """
     (folder / "scripts").symlink_to(PROJECT / "scripts")
     for name in ("train", "validation", "test"):
         lines = ["word\tphones", *("\t".join(pair) for pair in PAIRS * 4)]
         (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for name, file in (("model.enes.intgemm.alphas.bin", MODEL), ("vocab.enes.spm", VOCABULARY)):
+    student = {
+        "model.enes.intgemm.alphas.bin": MODEL,
+        "vocab.enes.spm": VOCABULARY,
+        "lex.50.50.enes.s2t.bin": SHORTLIST,
+    }
+    for name, file in student.items():
         (folder / name).symlink_to(file)
+    shutil.copytree(converted_student(), folder / "output" / "en-es")
+    for name, lines in (("en.txt", SENTENCES), ("es.txt", recorded("marian.txt"))):
+        (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     (folder / "words.txt").write_text("".join(f"{word}\n" for word, _ in PAIRS), encoding="utf-8")
     letters = [*(word for word, _ in PAIRS), "abcdefghijklmnopqrstuvwxyz"]
     phones = [phones for _, phones in PAIRS]
@@ -76,6 +89,15 @@ def make_workplace(folder: Path) -> Path:
     RnnAttnForConditionalGeneration(config).save_pretrained(checkpoint)
     tokenizer.save_pretrained(checkpoint)
     return folder
+
+
+@cache
+def converted_student() -> Path:
+    """The student of Marian as a checkpoint folder, made once."""
+    folder = Path(tempfile.mkdtemp(prefix="student-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    convert_marian(MODEL, VOCABULARY, output=folder / "en-es")
+    return folder / "en-es"
 
 
 def run_in(folder: Path, *command: str) -> str:

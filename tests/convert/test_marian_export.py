@@ -93,11 +93,11 @@ def fine_tuned(model):
     return changed
 
 
-def trained(model):
+def trained(model, **more):
     """The model after some steps of the Trainer, with weight decay."""
     model, tokenizer = copy.deepcopy(model), tokenizer_from_sentencepiece(read_sentencepiece(VOCABULARY))
     rows = dict(tokenizer(SENTENCES, text_target=[text[::-1] for text in SENTENCES]))
-    settings = {"max_steps": 5, "learning_rate": 3e-4, "weight_decay": 0.1, "per_device_train_batch_size": 6}
+    settings = {"max_steps": 5, "learning_rate": 3e-4, "weight_decay": 0.1, "per_device_train_batch_size": 6, **more}
     with tempfile.TemporaryDirectory() as folder:
         trainer = Seq2SeqTrainer(
             model=model,
@@ -115,6 +115,11 @@ def test_training_moves_every_weight(model):
     """Otherwise what is exported below were the model that was converted."""
     for (name, before), after in zip(model.named_parameters(), trained(model).parameters(), strict=True):
         assert not torch.equal(before, after), name
+
+
+def test_label_smoothing_pulls_at_padding_which_is_said(model, tmp_path):
+    with pytest.raises(ValueError, match=r"starts from a vector of zeros, but model\.decoder\.embeddings"):
+        export_marian(trained(model, label_smoothing_factor=0.1), tmp_path / "model.bin")
 
 
 @pytest.mark.parametrize("change", [lambda model: model, fine_tuned, trained], ids=["converted", "changed", "trained"])
