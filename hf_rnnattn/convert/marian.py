@@ -12,6 +12,7 @@ from transformers import GenerationConfig
 
 from ..model.configuration_rnnattn import RnnAttnConfig
 from ..model.modeling_rnnattn import RnnAttnForConditionalGeneration
+from ..model.written_tokens import FORBIDDEN
 from .marian_checkpoint import MarianCheckpoint
 from .marian_names import (
     DECODER_TABLE,
@@ -26,8 +27,6 @@ from .marian_names import (
 )
 from .marian_options import EPSILON, activation, check_options, guided_layer, number, tied_layers
 
-# The logit of padding. Far below any other, so that no softmax counts it, and within the range of float16.
-FORBIDDEN = -1e4
 MAX_LENGTH_FACTOR = 2.0  # Bergamot's: a target is at most so many times as long as its source
 
 
@@ -109,7 +108,8 @@ def _architecture(checkpoint: MarianCheckpoint, eos_token_id: int) -> tuple[RnnA
     options, tensors, source = checkpoint.options, checkpoint.tensors, checkpoint.source
     check_options(options, source)
     shared = SHARED in tensors
-    start = max(vocabulary_sizes(checkpoint))
+    sizes = vocabulary_sizes(checkpoint)
+    start = max(sizes)
     encoder_depth, decoder_depth = (_depth(checkpoint, side) for side in ("enc", "dec"))
     layers = tied_layers(options, decoder_depth, source)
     tied = OUTPUT not in tensors
@@ -142,6 +142,7 @@ def _architecture(checkpoint: MarianCheckpoint, eos_token_id: int) -> tuple[RnnA
         "share_encoder_decoder_embeddings": shared,
         "tie_word_embeddings": tied,
         "output_bias": True,
+        "written_vocab_size": sizes[1],
         "pad_token_id": start,
         "bos_token_id": start,
         "eos_token_id": eos_token_id,

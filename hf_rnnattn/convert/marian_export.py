@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor
 
 from ..alignment import guided_head
-from .marian import FORBIDDEN
+from ..model.written_tokens import FORBIDDEN
 from .marian_names import DECODER_TABLE, ENCODER_TABLE, OUTPUT, SHARED, Weight, weights
 from .marian_options import ACTIVATIONS, EPSILON
 from .marian_writing import binary_bytes, int8_bytes, npz_bytes
@@ -157,9 +157,9 @@ def tensors_of(model: Any) -> dict[str, np.ndarray[Any, Any]]:
         ValueError: a weight that Marian takes for zero is another.
     """
     state = {name: values.detach().float().cpu() for name, values in model.state_dict().items()}
-    target = pieces_of(state["lm_head.bias"], FORBIDDEN / 2)
-    if target == len(state["lm_head.bias"]):
-        raise ValueError(f"padding must never be written, but its lm_head.bias is {state['lm_head.bias'][-1].item()}")
+    target, bias = model.config.written_vocab_size, state["lm_head.bias"]
+    if (bias[target:] > FORBIDDEN / 2).any():
+        raise ValueError(f"padding must never be written, but its lm_head.bias is {bias[target:].max().item()}")
     found: dict[str, np.ndarray[Any, Any]] = {}
     for weight in table_of(model.config):
         for name, part in zip(weight.sources, _parts(weight, state[weight.target], target), strict=True):
@@ -179,9 +179,9 @@ def table_of(config: Any) -> list[Weight]:
     )
 
 
-def pieces_of(values: Tensor, forbidden: float = 0.0) -> int:
-    """How many rows are those of pieces: up to the last that is not forbidden, or for a table, not zeros."""
-    real = values.any(dim=1) if values.dim() == 2 else values > forbidden
+def pieces_of(table: Tensor) -> int:
+    """How many rows are those of pieces: up to the last that is not zeros."""
+    real = table.any(dim=1)
     return int(real.nonzero().max()) + 1 if real.any() else 0
 
 
@@ -229,6 +229,11 @@ def check_exportable(model: Any) -> None:
     if config.activation_function not in ACTIVATIONS.values():
         known = ", ".join(ACTIVATIONS.values())
         raise ValueError(f"activation_function must be one of {known}, got {config.activation_function!r}")
+    written = config.written_vocab_size
+    if written is None or written == config.vocab_size:
+        raise ValueError(
+            f"written_vocab_size must be below vocab_size ({config.vocab_size}) in a model of Marian, got {written}"
+        )
     for name in ("encoder_layers", "encoder_ffn_dim", "decoder_ffn_dim"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1 in a model of Marian, got {getattr(config, name)}")

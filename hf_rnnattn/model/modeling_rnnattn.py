@@ -46,6 +46,7 @@ from .plain_linear import linear
 from .saving_rnnattn import is_weights, save_at_once
 from .shortlist_rnnattn import Candidates, ShortlistMixin
 from .source_length_rnnattn import SourceLengthMixin
+from .written_tokens import build_written_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -594,6 +595,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, ShortlistMixin, So
         config = self.config
         self.model = RnnAttnModel(config)
         self.readout, self.lm_head = build_output(config, config.hidden_size, config.vocab_size)
+        self.written_tokens = build_written_tokens(config)
         self.post_init()
 
     def get_encoder(self, *args: Any, **kwargs: Any) -> RnnAttnEncoder:
@@ -613,6 +615,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, ShortlistMixin, So
 
     def set_output_embeddings(self, value: nn.Linear) -> None:
         self.lm_head = value
+        self.written_tokens = build_written_tokens(self.config)  # the vocabulary may have been resized
 
     def resize_encoder_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
@@ -679,6 +682,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, ShortlistMixin, So
         logits = (
             linear(self.lm_head, read) if decoder_candidates is None else decoder_candidates.logits(self.lm_head, read)
         )
+        logits = self.written_tokens(logits)
         return Seq2SeqLMOutput(
             loss=None if labels is None else seq2seq_loss(logits, labels, num_items_in_batch),
             logits=logits,

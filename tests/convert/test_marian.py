@@ -10,8 +10,9 @@ import torch
 from transformers import AutoModelForSeq2SeqLM
 
 from hf_rnnattn.checkpoint import load_strict
-from hf_rnnattn.convert.marian import FORBIDDEN, model_from_marian
+from hf_rnnattn.convert.marian import model_from_marian
 from hf_rnnattn.convert.marian_checkpoint import read_marian
+from hf_rnnattn.model.written_tokens import FORBIDDEN
 from students import MODEL, OPTIONS, SENTENCES, VOCABULARY, recorded, student
 
 
