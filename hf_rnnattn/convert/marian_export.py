@@ -156,7 +156,7 @@ def tensors_of(model: Any) -> dict[str, np.ndarray[Any, Any]]:
     Raises:
         ValueError: a weight that Marian takes for zero is another.
     """
-    state = {name: values.detach().float().cpu() for name, values in model.state_dict().items()}
+    state = {name: _float32(values) for name, values in model.state_dict().items()}
     target, bias = model.config.written_vocab_size, state["lm_head.bias"]
     if (bias[target:] > FORBIDDEN / 2).any():
         raise ValueError(f"padding must never be written, but its lm_head.bias is {bias[target:].max().item()}")
@@ -166,6 +166,12 @@ def tensors_of(model: Any) -> dict[str, np.ndarray[Any, Any]]:
             if name is not None:
                 found[name] = part.contiguous().numpy()
     return found
+
+
+def _float32(values: Tensor) -> Tensor:
+    """A weight on the CPU; one that torchao keeps in 8 bits as what it stands for."""
+    plain = values if type(values) is Tensor else values.dequantize()
+    return plain.detach().float().cpu()
 
 
 def table_of(config: Any) -> list[Weight]:

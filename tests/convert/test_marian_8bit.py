@@ -3,6 +3,7 @@
 import copy
 import sys
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -12,7 +13,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from hf_rnnattn.convert.marian import model_from_marian
 from hf_rnnattn.convert.marian_8bit import keep_8_bits
 from hf_rnnattn.convert.marian_checkpoint import read_marian
-from hf_rnnattn.convert.marian_export import table_of
+from hf_rnnattn.convert.marian_export import export_marian, table_of
 from hf_rnnattn.convert.marian_folder import convert_marian
 from students import MODEL, SENTENCES, VOCABULARY, recorded, student
 
@@ -79,6 +80,14 @@ def test_translations_are_those_of_marian(folders):
 def test_the_folder_is_smaller(folders):
     sizes = [(folders / kind / "model.safetensors").stat().st_size for kind in ("int8", "float32")]
     assert sizes[0] < 0.5 * sizes[1]
+
+
+@pytest.mark.parametrize("name", ["model.bin", "model.intgemm8.bin"])
+def test_it_goes_back_to_the_weights_of_the_file(folders, name, tmp_path):
+    export_marian(load(folders / "int8"), tmp_path / name)
+    found = read_marian(tmp_path / name).tensors
+    for weight, values in read_marian(MODEL).tensors.items():
+        assert np.array_equal(found[weight], values), weight
 
 
 def test_adapters_learn_on_them(folders):
