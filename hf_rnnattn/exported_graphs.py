@@ -38,14 +38,15 @@ class EncoderGraph(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Named:
         """The encoder's output, and all that the decoder makes of it before its first token."""
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        encoded = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
+        hidden = encoded.last_hidden_state
         batch, length = input_ids.shape
         mask = as_bool_mask(attention_mask, batch=batch, length=length, name="attention_mask")
-        memory, summary = self.decoder.read_encoder(hidden, mask, None)
+        memory, summary = self.decoder.read_encoder(hidden, mask, None, encoded.final_states)
         outputs = {"last_hidden_state": hidden}
         for i, layer in enumerate(self.decoder.layers):
-            prepared = layer.prepare_memory(memory, None)
-            outputs |= {f"cross.{i}.{part}": tensor for part, tensor in zip(KEYS_AND_VALUES, prepared, strict=True)}
+            prepared = layer.prepare_memory(memory, None) or ()  # nothing of a layer that reads no encoder
+            outputs |= {f"cross.{i}.{part}": tensor for part, tensor in zip(KEYS_AND_VALUES, prepared, strict=False)}
             outputs |= {f"past.{i}.{name}": tensor for name, tensor in _first_past(layer, memory, summary)}
         return outputs
 
@@ -104,7 +105,8 @@ class DecoderStepGraph(nn.Module):
             # Where no other layer attends to itself, nobody asks how many tokens were read.
             tokens = lengths[0] if lengths and not layer.keys_count_tokens else 0
             own.update_states(held, initial={}, steps=None, num_tokens=tokens)
-            _hold(crossed, *(state[f"cross.{i}.{part}"] for part in KEYS_AND_VALUES))
+            if layer.reads_encoder:
+                _hold(crossed, *(state[f"cross.{i}.{part}"] for part in KEYS_AND_VALUES))
             cache.is_updated[i] = True
         return cache
 

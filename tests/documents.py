@@ -59,6 +59,16 @@ def as_script(blocks: list[Block]) -> str:
     return "\n".join(lines) + "\n"
 
 
+# What the documents call the models of other toolkits, and which of the tests' models these are.
+MODELS_OF_OTHERS = {
+    "model.enes.intgemm.alphas.bin": MODEL,
+    "vocab.enes.spm": VOCABULARY,
+    "lex.50.50.enes.s2t.bin": SHORTLIST,
+    "model.s2s.npz": PROJECT / "tests" / "fixtures" / "marian_rnn" / "deep" / "model.npz",
+    "vocab.s2s.spm": PROJECT / "tests" / "fixtures" / "marian_rnn" / "vocab.spm",
+}
+
+
 def make_workplace(folder: Path) -> Path:
     """What the documents speak of: the scripts, some data, a student of Marian with sentences and translations, and an
     (untrained) checkpoint like the quickstart's.
@@ -67,12 +77,7 @@ def make_workplace(folder: Path) -> Path:
     for name in ("train", "validation", "test"):
         lines = ["word\tphones", *("\t".join(pair) for pair in PAIRS * 4)]
         (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    student = {
-        "model.enes.intgemm.alphas.bin": MODEL,
-        "vocab.enes.spm": VOCABULARY,
-        "lex.50.50.enes.s2t.bin": SHORTLIST,
-    }
-    for name, file in student.items():
+    for name, file in MODELS_OF_OTHERS.items():
         (folder / name).symlink_to(file)
     shutil.copytree(converted_student(), folder / "output" / "en-es")
     for name, lines in (("en.txt", SENTENCES), ("es.txt", recorded("marian.txt"))):

@@ -17,6 +17,13 @@ RECURRENT = sorted(name for name, mixer in MIXERS.items() if mixer.kind == "recu
 MEMORY_READERS = sorted(name for name, mixer in MIXERS.items() if mixer.reads_memory)
 
 
+# What a decoder of these mixers cannot do without.
+NEEDS: dict[str, dict[str, Any]] = {
+    "luong_gru": {"cross_attention": "dot"},
+    "luong_lstm": {"cross_attention": "general"},
+}
+
+
 def tiny_config(**overrides: Any) -> RnnAttnConfig:
     """Two layers a side, width 16, two heads, no dropout, special ids pad 0, begin 1, end 2; fields as overridden."""
     fields: dict[str, Any] = {
@@ -33,6 +40,9 @@ def tiny_config(**overrides: Any) -> RnnAttnConfig:
         "max_position_embeddings": 64,
         "init_std": 0.3,  # large, so that differences show
     }
+    mixers = overrides.get("decoder_mixers") or []
+    for name in (name for entry in mixers for name in entry.split("+") if name in NEEDS):
+        fields |= NEEDS[name]
     return RnnAttnConfig(**{**fields, **overrides})
 
 
@@ -90,6 +100,49 @@ ZOO: dict[str, dict[str, Any]] = {
     # reading the encoder
     "additive": {"cross_attention": "additive", "attention_size": 10},
     "additive_recurrent": {"cross_attention": "additive", "decoder_mixers": ["lstm", "mingru"]},
+    "general": {"cross_attention": "general", "decoder_mixers": ["gru", "full_attention"], "readout": "deep"},
+    # the classical designs: Marian's, Luong's, and one vector between encoder and decoder
+    "marian_rnn": {
+        "encoder_mixers": ["gru", "gru"],
+        "encoder_directions": ["both", "both_swapped"],
+        "encoder_merge": "separate",
+        "encoder_cell_depths": 2,
+        "decoder_mixers": ["conditional_gru", "gru"],
+        "decoder_cell_depths": [3, 2],
+        "cell_norm": "layer_norm",
+        "cross_attention": "none",
+        "decoder_init": "mean",
+        "readout": "deep",
+        "embedding_size": 10,
+        "norm_position": "none",
+        "residual_start": 1,
+        "encoder_ffn_dim": 0,
+        "decoder_ffn_dim": 0,
+    },
+    "luong_stack": {
+        "encoder_mixers": ["lstm", "lstm"],
+        "encoder_hidden_size": 12,
+        "decoder_mixers": ["luong_lstm"],
+        "decoder_cell_depths": 2,
+        "cross_attention": "additive",
+        "decoder_init": "encoder_state",
+    },
+    "luong_without_feeding": {
+        "decoder_mixers": ["luong_lstm"],
+        "cross_attention": "general",
+        "input_feeding": False,
+        "decoder_init": "last",
+        "decoder_init_cell": True,
+    },
+    "one_vector": {
+        "encoder_mixers": ["gru"],
+        "encoder_directions": "forward",
+        "decoder_mixers": ["gru"],
+        "cross_attention": "none",
+        "decoder_init": "encoder_state",
+        "norm_position": "none",  # all that the encoder's layer adds after its cell would reach nothing
+        "encoder_ffn_dim": 0,
+    },
     # directions and merges
     **{
         f"direction_{way}": {"encoder_mixers": ["lstm", "gru"], "encoder_directions": way}

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from hf_rnnattn.model import mixer_stepping
 from hf_rnnattn.model.attention import Memory
+from hf_rnnattn.model.mixer_base import RecurrentMixer
 from hf_rnnattn.model.mixers import MIXERS
+from hf_rnnattn.model.norms import SplitLayerNorm
 from reference import RECURRENCES, Run
 
 RECURRENT = sorted(name for name in MIXERS if MIXERS[name].kind == "recurrent")
@@ -20,11 +22,20 @@ BATCH, LENGTH = 4, 7
 CLOSE = {"rtol": 0.0, "atol": 1e-12}
 
 
-def build(name: str, *, input_size: int = INPUT, hidden_size: int = HIDDEN, dtype: torch.dtype = torch.float64) -> Any:
+def build(
+    name: str,
+    *,
+    input_size: int = INPUT,
+    hidden_size: int = HIDDEN,
+    dtype: torch.dtype = torch.float64,
+    **options: Any,
+) -> Any:
     """The cell with random weights and biases everywhere, so that nothing hides behind a zero."""
     sizes = {"memory_size": MEMORY, "attention_size": ATTENTION} if MIXERS[name].reads_memory else {}
-    cell = MIXERS[name](input_size=input_size, hidden_size=hidden_size, **sizes).to(dtype)
-    cell.init_weights()
+    cell = MIXERS[name](input_size=input_size, hidden_size=hidden_size, **sizes, **options).to(dtype)
+    for module in cell.modules():
+        if isinstance(module, RecurrentMixer):
+            module.init_weights()
     with torch.no_grad():
         for parameter in cell.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -61,7 +72,15 @@ def rows_of(memory: Memory | None, rows: Tensor | slice) -> Memory | None:
 
 def reference(name: str, cell: Any, x: Tensor, mask: Tensor | None, state: dict[str, Tensor], raw_memory: Any) -> Run:
     """The loop of tests/reference.py on the cell's own weights."""
-    return RECURRENCES[name](dict(cell.named_parameters()), x, mask, state, raw_memory)
+    weights: dict[str, Any] = dict(cell.named_parameters())
+    if isinstance(getattr(cell, "state_norm", None), SplitLayerNorm):
+        weights["norm_blocks"] = cell.state_norm.blocks
+    return RECURRENCES[name](weights, x, mask, state, raw_memory)
+
+
+def first_gates(cell: Any) -> Any:
+    """The layer through which the input enters a cell, or the lowest cell of a stack."""
+    return cell.cells[0].input_to_gates if hasattr(cell, "cells") else cell.input_to_gates
 
 
 @contextmanager
@@ -72,9 +91,11 @@ def plain_arithmetic(monkeypatch: Any) -> Iterator[None]:
         yield
 
 
-def setting(name: str, masked: bool = False, batch: int = BATCH, length: int = LENGTH) -> tuple[Any, ...]:
+def setting(
+    name: str, masked: bool = False, batch: int = BATCH, length: int = LENGTH, **options: Any
+) -> tuple[Any, ...]:
     """A cell, x, mask, state, and its memory: prepared for the cell, raw for the reference loop."""
-    cell = build(name)
+    cell = build(name, **options)
     x = torch.randn(batch, length, INPUT, dtype=torch.float64)
     memory, raw = memory_of(cell, batch)
     return cell, x, holes(batch, length) if masked else None, random_state(cell, batch), memory, raw

@@ -12,12 +12,13 @@ A recurrence is found by the name of its mixer: ``RECURRENCES[name](weights, x, 
 and returns ``Run(outputs (B, T, D), state after the last step, steps: name -> (B, T, D), weights, context)``.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from reference_attention import additive_read, affine, gate, normed, scored_read
 
 
 class Run(NamedTuple):
@@ -26,21 +27,6 @@ class Run(NamedTuple):
     steps: dict[str, Tensor]
     weights: Tensor | None = None
     context: Tensor | None = None
-
-
-def _affine(weights: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
-    product = x @ weights[f"{name}.weight"].T
-    bias = weights.get(f"{name}.bias")
-    return product if bias is None else product + bias
-
-
-def _gate(weights: dict[str, Tensor], name: str, index: int, gates: int, x: Tensor) -> Tensor:
-    """Gate number ``index`` of the ``gates`` that the rows of one matrix hold."""
-    width = weights[f"{name}.weight"].shape[0] // gates
-    rows = slice(index * width, (index + 1) * width)
-    product = x @ weights[f"{name}.weight"][rows].T
-    bias = weights.get(f"{name}.bias")
-    return product if bias is None else product + bias[rows]
 
 
 def _walk(
@@ -68,56 +54,75 @@ def _walk(
     )
 
 
-def elman(
-    weights: dict[str, Tensor], x: Tensor, mask: Tensor | None, state: dict[str, Tensor], memory: Any = None
-) -> Run:
-    """h_t = tanh(W x_t + b + U h_{t-1} + u)."""
-
-    def step(x_t: Tensor, s: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"h": torch.tanh(_affine(weights, "input_to_gates", x_t) + _affine(weights, "state_to_gates", s["h"]))}
-
-    return _walk(x, mask, state, step, lambda s: s["h"])
+def _entering(weights: dict[str, Any], prefix: str, x: Tensor | None) -> Tensor:
+    """What an input brings to the gates of a cell; a cell without one has a bias in its place."""
+    if x is None:
+        return weights[f"{prefix}input_bias"]
+    return normed(weights, f"{prefix}input_norm", affine(weights, f"{prefix}input_to_gates", x))
 
 
-def lstm(
-    weights: dict[str, Tensor], x: Tensor, mask: Tensor | None, state: dict[str, Tensor], memory: Any = None
-) -> Run:
-    """i, f, o = sigmoid(...), g = tanh(...); c_t = f c_{t-1} + i g; h_t = o tanh(c_t)."""
-
-    def step(x_t: Tensor, s: dict[str, Tensor]) -> dict[str, Tensor]:
-        def gate(index: int) -> Tensor:
-            return _gate(weights, "input_to_gates", index, 4, x_t) + _gate(weights, "state_to_gates", index, 4, s["h"])
-
-        i, f, g, o = torch.sigmoid(gate(0)), torch.sigmoid(gate(1)), torch.tanh(gate(2)), torch.sigmoid(gate(3))
-        c = f * s["c"] + i * g
-        return {"h": o * torch.tanh(c), "c": c}
-
-    return _walk(x, mask, state, step, lambda s: s["h"])
+def _recurrent(weights: dict[str, Any], prefix: str, h: Tensor) -> Tensor:
+    """What the state brings to the gates of a cell."""
+    return normed(weights, f"{prefix}state_norm", affine(weights, f"{prefix}state_to_gates", h))
 
 
-def gru(
-    weights: dict[str, Tensor], x: Tensor, mask: Tensor | None, state: dict[str, Tensor], memory: Any = None
-) -> Run:
-    """r, z = sigmoid(...); n = tanh(W x_t + b + r (U h_{t-1} + u)); h_t = (1 - z) n + z h_{t-1}."""
-
-    def step(x_t: Tensor, s: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"h": _gru_step(weights, x_t, s["h"])}
-
-    return _walk(x, mask, state, step, lambda s: s["h"])
+State = dict[str, Tensor]
+Step = Callable[[Tensor, Tensor, State], State]  # (entering, recurrent, state) -> state
 
 
-def _gru_step(weights: dict[str, Tensor], x_t: Tensor, h: Tensor, context: Tensor | None = None) -> Tensor:
-    def entering(index: int) -> Tensor:
-        gate = _gate(weights, "input_to_gates", index, 3, x_t)
-        return gate if context is None else gate + _gate(weights, "context_to_gates", index, 3, context)
+def _elman_gates(entering: Tensor, recurrent: Tensor, s: State) -> State:
+    return {"h": torch.tanh(entering + recurrent)}
 
-    def recurrent(index: int) -> Tensor:
-        return _gate(weights, "state_to_gates", index, 3, h)
 
-    r = torch.sigmoid(entering(0) + recurrent(0))
-    z = torch.sigmoid(entering(1) + recurrent(1))
-    n = torch.tanh(entering(2) + r * recurrent(2))
-    return (1 - z) * n + z * h
+def _lstm_gates(entering: Tensor, recurrent: Tensor, s: State) -> State:
+    i, f, g, o = (entering + recurrent).chunk(4)
+    c = torch.sigmoid(f) * s["c"] + torch.sigmoid(i) * torch.tanh(g)
+    return {"h": torch.sigmoid(o) * torch.tanh(c), "c": c}
+
+
+def _gru_gates(entering: Tensor, recurrent: Tensor, s: State) -> State:
+    (x_r, x_z, x_n), (u_r, u_z, u_n) = entering.chunk(3), recurrent.chunk(3)
+    r, z = torch.sigmoid(x_r + u_r), torch.sigmoid(x_z + u_z)
+    return {"h": (1 - z) * torch.tanh(x_n + r * u_n) + z * s["h"]}
+
+
+def _cell(gates: Step, weights: dict[str, Any], prefix: str, x: Tensor | None, s: State) -> State:
+    """One cell: its gates on what input and state bring to them."""
+    return gates(_entering(weights, prefix, x), _recurrent(weights, prefix, s["h"]), s)
+
+
+def _transitions(weights: dict[str, Any], prefix: str) -> int:
+    """How many cells follow the first."""
+    return len(
+        {
+            name.removeprefix(f"{prefix}transitions.").split(".")[0]
+            for name in weights
+            if name.startswith(f"{prefix}transitions.")
+        }
+    )
+
+
+def _deep_cell(gates: Step, weights: dict[str, Any], prefix: str, x: Tensor, s: State) -> State:
+    """A cell, and above it cells that read nothing but the state below them."""
+    s = _cell(gates, weights, prefix, x, s)
+    for i in range(_transitions(weights, prefix)):
+        s = _cell(gates, weights, f"{prefix}transitions.{i}.", None, s)
+    return s
+
+
+def _recurrence(gates: Step) -> Callable[..., Run]:
+    def run(weights: dict[str, Any], x: Tensor, mask: Tensor | None, state: State, memory: Any = None) -> Run:
+        return _walk(x, mask, state, lambda x_t, s: _deep_cell(gates, weights, "", x_t, s), lambda s: s["h"])
+
+    return run
+
+
+# h_t = tanh(W x_t + b + U h_{t-1} + u)
+elman = _recurrence(_elman_gates)
+# i, f, o = sigmoid(...), g = tanh(...); c_t = f c_{t-1} + i g; h_t = o tanh(c_t)
+lstm = _recurrence(_lstm_gates)
+# r, z = sigmoid(...); n = tanh(W x_t + b + r (U h_{t-1} + u)); h_t = (1 - z) n + z h_{t-1}
+gru = _recurrence(_gru_gates)
 
 
 def mingru(
@@ -126,8 +131,8 @@ def mingru(
     """z_t = sigmoid(W_z x_t + b_z); h_t = (1 - z_t) h_{t-1} + z_t (W_h x_t + b_h)."""
 
     def step(x_t: Tensor, s: dict[str, Tensor]) -> dict[str, Tensor]:
-        candidate = _gate(weights, "input_to_gates", 0, 2, x_t)
-        z = torch.sigmoid(_gate(weights, "input_to_gates", 1, 2, x_t))
+        candidate = gate(weights, "input_to_gates", 0, 2, x_t)
+        z = torch.sigmoid(gate(weights, "input_to_gates", 1, 2, x_t))
         return {"h": (1 - z) * s["h"] + z * candidate}
 
     return _walk(x, mask, state, step, lambda s: s["h"])
@@ -139,8 +144,8 @@ def ssru(
     """f_t = sigmoid(W_f x_t + b_f); c_t = f_t c_{t-1} + (1 - f_t) (W x_t + b); y_t = relu(c_t)."""
 
     def step(x_t: Tensor, s: dict[str, Tensor]) -> dict[str, Tensor]:
-        candidate = _gate(weights, "input_to_gates", 0, 2, x_t)
-        f = torch.sigmoid(_gate(weights, "input_to_gates", 1, 2, x_t))
+        candidate = gate(weights, "input_to_gates", 0, 2, x_t)
+        f = torch.sigmoid(gate(weights, "input_to_gates", 1, 2, x_t))
         return {"c": f * s["c"] + (1 - f) * candidate}
 
     return _walk(x, mask, state, step, lambda s: torch.relu(s["c"]))
@@ -159,98 +164,116 @@ def kim_ssru(
     return _walk(x, mask, state, step, lambda s: torch.relu(s["c"]))
 
 
-def bahdanau_gru(
-    weights: dict[str, Tensor], x: Tensor, mask: Tensor | None, state: dict[str, Tensor], memory: Any
+def _walk_reading(
+    x: Tensor,
+    mask: Tensor | None,
+    state: State,
+    memory: Any,
+    step: Callable[[Tensor, State, Tensor, Any], tuple[State, Tensor, Tensor, Tensor]],
 ) -> Run:
-    """alpha_t = softmax_j(v . tanh(A s_{t-1} + K m_j + k)); c_t = sum_j alpha_tj m_j; s_t = GRU(x_t, c_t, s_{t-1})."""
+    """Row by row, token by token: ``step(x_t, state, values, slots)`` gives state, output, weights and context."""
     values, allowed = memory
-    runs, every_alpha, every_context = [], [], []
+    columns: list[list[Tensor]] = [[], [], []]
+    trails = []
     for row in range(x.shape[0]):
         slots = range(values.shape[1]) if allowed is None else allowed[row].nonzero().flatten().tolist()
-        h, trail, alphas, contexts = state["h"][row], [], [], []
+        current = {name: value[row] for name, value in state.items()}
+        trail, found = [], []
         for t in range(x.shape[1]):
-            alpha, context = _additive_read(weights, "score.", h, values[row], slots)
-            if mask is None or bool(mask[row, t]):
-                h = _gru_step(weights, x[row, t], h, context)
-            trail.append(h)
-            alphas.append(alpha)
-            contexts.append(context)
-        runs.append(torch.stack(trail))
-        every_alpha.append(torch.stack(alphas))
-        every_context.append(torch.stack(contexts))
-    steps = torch.stack(runs)
-    context = torch.stack(every_context)
-    return Run(steps, {"h": steps[:, -1]}, {"h": steps}, torch.stack(every_alpha)[:, None], context)
+            real = mask is None or bool(mask[row, t])
+            new, *read = step(x[row, t], current, values[row], slots)
+            current = new if real else current
+            trail.append(current)
+            found.append(read)
+        trails.append({name: torch.stack([at[name] for at in trail]) for name in state})
+        for column, parts in zip(columns, zip(*found, strict=True), strict=True):
+            column.append(torch.stack(parts))
+    steps = {name: torch.stack([trail[name] for trail in trails]) for name in state}
+    outputs, alphas, contexts = (torch.stack(column) for column in columns)
+    return Run(outputs, {name: value[:, -1] for name, value in steps.items()}, steps, alphas[:, None], contexts)
 
 
-def _additive_read(
-    weights: dict[str, Tensor], prefix: str, query: Tensor, values: Tensor, slots: Any
-) -> tuple[Tensor, Tensor]:
-    """Reads the memory ``values`` (S, C) at ``slots`` only: weights (S,), zero elsewhere, and context (C,)."""
-    alpha, context = values.new_zeros(values.shape[0]), values.new_zeros(values.shape[1])
-    if not len(slots):
-        return alpha, context
-    scores = []
-    for j in slots:
-        compared = _affine(weights, f"{prefix}query_proj", query) + _affine(weights, f"{prefix}key_proj", values[j])
-        scores.append(torch.tanh(compared) @ weights[f"{prefix}score_proj.weight"][0])
-    exponentials = [torch.exp(score - max(scores)) for score in scores]
-    total = sum(exponentials)
-    pieces = []
-    for j in range(values.shape[0]):
-        pieces.append(exponentials[list(slots).index(j)] / total if j in slots else values.new_zeros(()))
-    alpha = torch.stack(pieces)
-    for j in slots:
-        context = context + alpha[j] * values[j]
-    return alpha, context
+def bahdanau_gru(weights: dict[str, Any], x: Tensor, mask: Tensor | None, state: State, memory: Any) -> Run:
+    """alpha_t = softmax_j(v . tanh(A s_{t-1} + K m_j + k)); c_t = sum_j alpha_tj m_j; s_t = GRU(x_t, c_t, s_{t-1})."""
+
+    def step(x_t: Tensor, s: State, values: Tensor, slots: Any) -> tuple[State, Tensor, Tensor, Tensor]:
+        alpha, context = additive_read(weights, "score.", s["h"], values, slots)
+        entering = _entering(weights, "", x_t) + affine(weights, "context_to_gates", context)
+        s = _gru_gates(entering, _recurrent(weights, "", s["h"]), s)
+        return s, s["h"], alpha, context
+
+    run = _walk_reading(x, mask, state, memory, step)
+    return run._replace(outputs=run.steps["h"])  # a masked step repeats its predecessor
 
 
-def additive_attention(
-    weights: dict[str, Tensor], x: Tensor, memory: Tensor, mask: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Additive attention after the recurrence: y_t = W_o sum_j alpha_tj h_j + b_o, with the scores named ``score.*``.
+def _conditional(gates: Step) -> Callable[..., Run]:
+    def conditional(weights: dict[str, Any], x: Tensor, mask: Tensor | None, state: State, memory: Any) -> Run:
+        """s' = cell_1(x_t, s_{t-1}); c_t read with s'; s_t = cell_N(... cell_2(c_t, s'))."""
 
-    x (B, T, D), memory (B, S, C), mask (B, S) -> y (B, T, D_out), weights (B, 1, T, S).
-    """
-    outputs, alphas = [], []
-    for row in range(x.shape[0]):
-        slots = range(memory.shape[1]) if mask is None else mask[row].nonzero().flatten().tolist()
-        reads = [_additive_read(weights, "score.", x[row, t], memory[row], slots) for t in range(x.shape[1])]
-        outputs.append(torch.stack([_affine(weights, "out_proj", context) for _, context in reads]))
-        alphas.append(torch.stack([alpha for alpha, _ in reads]))
-    return torch.stack(outputs), torch.stack(alphas)[:, None]
+        def step(x_t: Tensor, s: State, values: Tensor, slots: Any) -> tuple[State, Tensor, Tensor, Tensor]:
+            s = _cell(gates, weights, "", x_t, s)
+            alpha, context = additive_read(weights, "score.", s["h"], values, slots)
+            for i in range(_transitions(weights, "")):
+                s = _cell(gates, weights, f"transitions.{i}.", None if i else context, s)
+            return s, s["h"], alpha, context
+
+        run = _walk_reading(x, mask, state, memory, step)
+        return run._replace(outputs=run.steps["h"])
+
+    return conditional
 
 
-def multi_head_attention(
-    weights: dict[str, Tensor], x: Tensor, memory: Tensor, num_heads: int, allowed: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Multi-head scaled dot-product attention; a query that may read nothing reads zeros.
+conditional_gru, conditional_lstm = _conditional(_gru_gates), _conditional(_lstm_gates)
 
-    x (B, T, D_in), memory (B, S, C), allowed (B, T, S) bool -> y (B, T, D), weights (B, H, T, S).
-    """
-    batch, length, slots = x.shape[0], x.shape[1], memory.shape[1]
-    width = weights["q_proj.weight"].shape[0]
-    size = width // num_heads
-    rows, maps = [], []
-    for b in range(batch):
-        heads, head_maps = [], []
-        for head in range(num_heads):
-            q = _gate(weights, "q_proj", head, num_heads, x[b])  # (T, d)
-            k = _gate(weights, "k_proj", head, num_heads, memory[b])  # (S, d)
-            v = _gate(weights, "v_proj", head, num_heads, memory[b])  # (S, d)
-            read, alphas = [], []
-            for t in range(length):
-                seen = [j for j in range(slots) if allowed is None or bool(allowed[b, t, j])]
-                scores = {j: (q[t] * k[j]).sum() / math.sqrt(size) for j in seen}
-                total = sum(torch.exp(score) for score in scores.values())
-                alpha = [torch.exp(scores[j]) / total if j in scores else q.new_zeros(()) for j in range(slots)]
-                read.append(sum((alpha[j] * v[j] for j in seen), start=q.new_zeros(size)))
-                alphas.append(torch.stack(alpha))
-            heads.append(torch.stack(read))
-            head_maps.append(torch.stack(alphas))
-        rows.append(_affine(weights, "out_proj", torch.cat(heads, dim=-1)))
-        maps.append(torch.stack(head_maps))
-    return torch.stack(rows), torch.stack(maps)
+
+def _luong(gates: Step, names: tuple[str, ...]) -> Callable[..., Run]:
+    def luong(weights: dict[str, Any], x: Tensor, mask: Tensor | None, state: State, memory: Any) -> Run:
+        """q_t = the stack on [x_t; a_{t-1}], or on x_t; c_t read with q_t; a_t = tanh(W_a [c_t; q_t] + b_a)."""
+        depth = len([name for name in state if name.startswith("h.")])
+
+        def stack(x_t: Tensor, s: State) -> tuple[Tensor, State]:
+            new, top = {}, torch.cat([x_t, s["fed"]]) if "fed" in s else x_t
+            for k in range(depth):
+                held = {name: s[f"{name}.{k}"] for name in names}
+                cell = _deep_cell(gates, weights, f"cells.{k}.", top, held)
+                top = cell["h"]
+                new |= {f"{name}.{k}": cell[name] for name in names}
+            return top, new
+
+        def read(top: Tensor, values: Tensor, slots: Any) -> tuple[Tensor, Tensor, Tensor]:
+            alpha, context = scored_read(weights, "score.", top, values, slots)
+            return torch.tanh(affine(weights, "attentional_proj", torch.cat([context, top]))), alpha, context
+
+        def step(x_t: Tensor, s: State, values: Tensor, slots: Any) -> tuple[State, Tensor, Tensor, Tensor]:
+            top, new = stack(x_t, s)
+            attentional, alpha, context = read(top, values, slots)
+            return (new | {"fed": attentional} if "fed" in s else new), attentional, alpha, context
+
+        run = _walk_reading(x, mask, state, memory, step)
+        # At a masked step the state is the last real one's, and what is read there is read with it.
+        for row in range(x.shape[0]):
+            slots = range(memory[0].shape[1]) if memory[1] is None else memory[1][row].nonzero().flatten().tolist()
+            for t in range(x.shape[1]):
+                if mask is not None and not bool(mask[row, t]):
+                    found = read(run.steps[f"h.{depth - 1}"][row, t], memory[0][row], slots)
+                    for column, value in zip(
+                        (run.outputs[row], run.weights[row, 0], run.context[row]), found, strict=True
+                    ):
+                        column[t] = value
+        return run
+
+    return luong
+
+
+luong_gru, luong_lstm = _luong(_gru_gates, ("h",)), _luong(_lstm_gates, ("h", "c"))
+
+
+def deep_readout(weights: dict[str, Any], embedded: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
+    """r = tanh(W_y y + b_y + W_s s + b_s + W_c c + b_c) of one position, each normalised if there are norms."""
+    parts = (embedded, hidden, context)
+    return torch.tanh(
+        sum(normed(weights, f"norms.{i}", affine(weights, f"projections.{i}", x)) for i, x in enumerate(parts))
+    )
 
 
 def linear_scan(a: Tensor, b: Tensor, h0: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -265,9 +288,13 @@ def linear_scan(a: Tensor, b: Tensor, h0: Tensor, mask: Tensor | None = None) ->
 
 RECURRENCES: dict[str, Callable[..., Run]] = {
     "bahdanau_gru": bahdanau_gru,
+    "conditional_gru": conditional_gru,
+    "conditional_lstm": conditional_lstm,
     "elman": elman,
     "gru": gru,
     "lstm": lstm,
+    "luong_gru": luong_gru,
+    "luong_lstm": luong_lstm,
     "mingru": mingru,
     "kim_ssru": kim_ssru,
     "ssru": ssru,

@@ -27,6 +27,13 @@ OLD_BEHAVIOUR: dict[str, Any] = {
     "add_cross_attention": False,
     "cross_attention_hidden_size": None,
     "written_vocab_size": None,
+    "encoder_cell_depths": None,
+    "decoder_cell_depths": None,
+    "cell_norm": "none",
+    "input_feeding": True,  # of mixers that those checkpoints could not have
+    "decoder_init_cell": False,
+    "residual_start": 0,
+    "readout": "hidden",
 }
 
 CHECKPOINTS = sorted(FOLDER.iterdir())

@@ -1,9 +1,5 @@
 """A checkpoint of Marian in memory: options and weights, whichever container it came in."""
 
-import io
-import math
-import zipfile
-import zlib
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -12,7 +8,8 @@ import numpy as np
 import yaml
 
 from .marian_binary import is_binary, read_binary
-from .marian_source import largest_content, read_file
+from .marian_source import read_file
+from .npz_reading import read_npz
 
 OPTIONS = "special:model.yml"
 ALPHA = "_QuantMultA"  # what intgemm multiplies the activations with; of no use to floating-point arithmetic
@@ -49,7 +46,7 @@ def read_marian(path: str | PathLike[str]) -> MarianCheckpoint:
     name = str(path)
     data = read_file(path)
     if data[:2] == b"PK":
-        items = _read_npz(data, name)
+        items = read_npz(data, name)
     elif is_binary(data):
         items = read_binary(data, name)
     else:
@@ -83,43 +80,3 @@ def _options(values: np.ndarray[Any, Any], name: str) -> dict[str, Any]:
     if not isinstance(options, dict):
         raise ValueError(f"{OPTIONS} in {name} must be a mapping, got {type(options).__name__}")
     return options
-
-
-def _read_npz(data: bytes, name: str) -> dict[str, np.ndarray[Any, Any]]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            limit = largest_content(len(data))
-            if sum(entry.file_size for entry in archive.infolist()) > limit:
-                raise OSError(f"{name} unpacks to more than {limit} bytes")
-            items = [(entry.filename, _read_array(archive, entry, name)) for entry in archive.infolist()]
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise OSError(f"{name} is damaged: {error}") from error
-    names = [item.removesuffix(".npy") for item, _ in items]
-    if len(set(names)) != len(names):
-        raise ValueError(f"{name} has several items of one name")
-    return {item: values for item, (_, values) in zip(names, items, strict=True)}
-
-
-def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> np.ndarray[Any, Any]:
-    """One array, if its header agrees with the size of its entry: numpy itself would first make what a header asks."""
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    with archive.open(entry) as stream:
-        try:
-            version = np.lib.format.read_magic(stream)
-            if version not in read:
-                raise ValueError(f"version {version} of the .npy format is not read")
-            shape, _, dtype = read[version](stream)
-        except ValueError as error:
-            raise ValueError(f"{entry.filename} in {name} is no array: {error}") from error
-        if dtype.hasobject or dtype.kind not in "fiuS":
-            raise ValueError(f"{entry.filename} in {name} holds {dtype}, not numbers")
-        size = math.prod(shape) * dtype.itemsize
-        if any(length < 0 for length in shape) or size != entry.file_size - stream.tell():
-            raise ValueError(
-                f"{entry.filename} in {name} has {entry.file_size} bytes, its shape is {shape} of {dtype}"
-            )
-    with archive.open(entry) as stream:
-        values: np.ndarray[Any, Any] = np.lib.format.read_array(stream, allow_pickle=False)
-    if values.dtype.kind == "S":  # text, a character an entry
-        values = np.frombuffer(values.tobytes(), np.int8)
-    return values

@@ -36,9 +36,7 @@ def _no_types(value: Any) -> bool:
 NO_FACTORS = "factored vocabularies are not read"
 LEARNED = "position vectors must be the fixed sines and cosines"
 RULES = {
-    "type": _Rule(
-        "amun", _one_of("transformer"), "only 'transformer' is read; not the recurrent models s2s, amun and nematus"
-    ),
+    "type": _Rule("amun", _one_of("transformer"), "only transformer, s2s, amun and nematus are read"),
     "transformer-decoder-autoreg": _Rule(
         "self-attention",
         _one_of("rnn"),

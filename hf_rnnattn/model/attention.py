@@ -76,7 +76,7 @@ class MultiHeadAttention(nn.Module):
         hidden_size: width of queries, keys, values and the output; a multiple of ``num_heads``.
 
     Shapes: query (B, T, query_size), memory (B, S, memory_size) -> (B, T, hidden_size), weights (B, H, T, S) or None.
-    Reference: tests/reference.py::multi_head_attention.
+    Reference: tests/reference_attention.py::multi_head_attention.
     """
 
     def __init__(
@@ -124,35 +124,3 @@ class MultiHeadAttention(nn.Module):
             **kwargs,
         )
         return linear(self.out_proj, heads.reshape(query.shape[0], query.shape[1], -1)), weights
-
-
-class AdditiveScore(nn.Module):
-    """The additive (concat) score of Bahdanau et al. 2015.
-
-        e_tj = v . tanh(W q_t + U h_j)   (1)
-
-    ``U h_j`` does not depend on the query, so it is prepared once a sequence. Cost: O(B T S A) time and memory.
-
-    Args:
-        query_size: width D of a query q_t.
-        key_size: width C of a memory slot h_j.
-        attention_size: width A of the comparison.
-    """
-
-    def __init__(self, *, query_size: int, key_size: int, attention_size: int) -> None:
-        super().__init__()
-        self.query_proj = nn.Linear(query_size, attention_size, bias=False)
-        self.key_proj = nn.Linear(key_size, attention_size)
-        self.score_proj = nn.Linear(attention_size, 1, bias=False)
-
-    def prepare_keys(self, memory: Tensor) -> Tensor:
-        """(B, S, C) -> (B, S, A)."""
-        keys: Tensor = self.key_proj(memory)
-        return keys
-
-    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        """query (B, T, D), keys (B, S, A) -> scores (B, T, S)."""
-        compared = torch.tanh(self.query_proj(query)[:, :, None] + keys[:, None])  # (B, T, S, A)
-        # Three dimensions: the 8-bit layers of bitsandbytes take no more.
-        scores: Tensor = self.score_proj(compared.flatten(0, 1))  # (B T, S, 1)
-        return scores.view(compared.shape[:-1])  # (B, T, S)

@@ -10,10 +10,13 @@ from typing import Any
 
 from transformers.activations import ACT2FN
 
+from .attention_scores import SCORES
 from .embeddings import POSITION_EMBEDDINGS
+from .initial_state import STARTS
 from .mixer_directions import DIRECTIONS, MERGES
-from .mixers import attends_itself, reads_memory, split_mixer
-from .norms import NORM_POSITIONS, NORMS
+from .mixers import MIXERS, attends_itself, cell_depth, encoder_states, reads_memory, split_mixer
+from .norms import CELL_NORMS, NORM_POSITIONS, NORMS
+from .readout import READOUTS
 
 MAX_SIZE = 65536
 MAX_VOCABULARY = 2**24
@@ -21,8 +24,10 @@ MAX_LAYERS = 1024
 
 CHOICES = {
     "encoder_merge": MERGES,
-    "cross_attention": ("multi_head", "additive"),
-    "decoder_init": ("zeros", "mean", "last"),
+    "cross_attention": ("multi_head", *SCORES, "none"),
+    "cell_norm": CELL_NORMS,
+    "decoder_init": tuple(STARTS),
+    "readout": READOUTS,
     "norm_position": NORM_POSITIONS,
     "norm_type": tuple(NORMS),
     "encoder_position_embedding": POSITION_EMBEDDINGS,
@@ -45,6 +50,7 @@ BOUNDS = {
     "decoder_ffn_dim": (0, 2 * MAX_SIZE),
     "max_position_embeddings": (1, MAX_VOCABULARY),
     "type_vocab_size": (0, MAX_SIZE),
+    "residual_start": (0, MAX_LAYERS),
 }
 DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
 POSITIVE = ("layer_norm_eps", "init_std")
@@ -65,6 +71,8 @@ def check_config(config: Any) -> None:
     _check_choices(fields)
     _check_layers(fields)
     _check_widths(fields)
+    _check_reading(fields)
+    _check_encoder_states(fields)
     _check_tokens(fields)
 
 
@@ -103,6 +111,7 @@ def _check_layers(fields: dict[str, Any]) -> None:
         for entry in fields[f"{side}_mixers"]:
             split_mixer(entry)
         _check_one_a_layer(fields, f"{side}_mixers", f"{side}_layers")
+        _check_depths(fields, side)
     for entry in fields["encoder_mixers"]:
         if reads_memory(entry):
             raise ValueError(f"encoder_mixers has {entry!r}, which reads an encoder: only decoder_mixers may have it")
@@ -117,6 +126,60 @@ def _check_one_a_layer(fields: dict[str, Any], name: str, layers: str) -> None:
         raise ValueError(f"{name} has {len(fields[name])} entries, {layers} is {fields[layers]}")
 
 
+def _check_depths(fields: dict[str, Any], side: str) -> None:
+    """How many cells the layers have: a list may speak only of layers that can have more than one."""
+    name, mixers = f"{side}_cell_depths", fields[f"{side}_mixers"]
+    depths = fields[name]
+    if isinstance(depths, list):
+        _check_one_a_layer(fields, name, f"{side}_layers")
+    for i, entry in enumerate(mixers):
+        depth = cell_depth(depths, entry, i)
+        least = cell_depth(None, entry, i)
+        if isinstance(depth, bool) or not least <= depth <= MAX_LAYERS:
+            raise ValueError(f"{name} must be in [{least}, {MAX_LAYERS}] for {entry!r}, got {depth}")
+        if isinstance(depths, list) and depth > 1 and not any(MIXERS[part].takes_depth for part in split_mixer(entry)):
+            raise ValueError(f"{name} must be 1 for {entry!r}, which has one cell, got {depth}")
+
+
+def _check_reading(fields: dict[str, Any]) -> None:
+    """What reads the encoder must be able to, and what is made of its reading must be there."""
+    kind = fields["cross_attention"]
+    readers = [entry for entry in fields["decoder_mixers"] if reads_memory(entry)]
+    scored = [entry for entry in readers if any(MIXERS[part].takes_score for part in split_mixer(entry))]
+    if scored and kind not in SCORES:
+        raise ValueError(f"cross_attention must be one of {', '.join(SCORES)} for {scored[0]!r}, got {kind!r}")
+    attends = scored or (kind != "none" and len(readers) < len(fields["decoder_mixers"]))
+    if kind == "dot" and attends and fields["hidden_size"] != fields["encoder_hidden_size"]:
+        raise ValueError(
+            f"cross_attention 'dot' needs one width, got hidden_size {fields['hidden_size']} and encoder_hidden_size "
+            f"{fields['encoder_hidden_size']}"
+        )
+    if fields["readout"] == "deep" and not (readers or attends):
+        raise ValueError("readout 'deep' needs what the decoder reads of the encoder, but cross_attention is 'none'")
+
+
+def _check_encoder_states(fields: dict[str, Any]) -> None:
+    """With decoder_init 'encoder_state', the cells of the encoder and of the decoder must be alike."""
+    if fields["decoder_init"] != "encoder_state":
+        return
+    merge = fields["encoder_merge"]
+    if merge not in ("concat", "separate") and any(way.startswith("both") for way in fields["encoder_directions"]):
+        raise ValueError(f"decoder_init 'encoder_state' needs encoder_merge 'concat' or 'separate', got {merge!r}")
+    sides = [
+        [
+            kind
+            for i, entry in enumerate(fields[f"{side}_mixers"])
+            for kind in encoder_states(entry, cell_depth(fields[f"{side}_cell_depths"], entry, i))
+        ]
+        for side in ("encoder", "decoder")
+    ]
+    if sides[0] != sides[1]:
+        raise ValueError(
+            f"decoder_init 'encoder_state' needs the same states on both sides, got {'+'.join(sides[0]) or 'none'} in "
+            f"the encoder and {'+'.join(sides[1]) or 'none'} in the decoder"
+        )
+
+
 def _check_widths(fields: dict[str, Any]) -> None:
     """Widths that must divide one another or agree."""
     if any(map(attends_itself, fields["encoder_mixers"])):
@@ -124,10 +187,10 @@ def _check_widths(fields: dict[str, Any]) -> None:
     crosses = fields["cross_attention"] == "multi_head" and not all(map(reads_memory, fields["decoder_mixers"]))
     if crosses or any(map(attends_itself, fields["decoder_mixers"])):
         _check_divisible(fields, "hidden_size", "decoder_attention_heads")
-    if fields["encoder_merge"] == "concat" and "both" in fields["encoder_directions"]:
-        size = fields["encoder_hidden_size"]
-        if size % 2:
-            raise ValueError(f"encoder_hidden_size must be even for encoder_merge 'concat', got {size}")
+    merge, size = fields["encoder_merge"], fields["encoder_hidden_size"]
+    halved = merge in ("concat", "separate") and any(way.startswith("both") for way in fields["encoder_directions"])
+    if halved and size % 2:
+        raise ValueError(f"encoder_hidden_size must be even for encoder_merge {merge!r}, got {size}")
     if fields["encoder_layers"] == 0 and fields["encoder_hidden_size"] != fields["embedding_size"]:
         raise ValueError(
             f"without encoder layers, encoder_hidden_size ({fields['encoder_hidden_size']}) must be embedding_size "

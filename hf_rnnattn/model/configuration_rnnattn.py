@@ -49,23 +49,36 @@ class RnnAttnConfig(PreTrainedConfig):
             joined with ``+`` (``"gru+full_attention"``: a recurrent sublayer, then self-attention). A single string
             stands for every layer. Default: ``"gru+full_attention"`` in the encoder, ``"ssru"`` in the decoder, whose
             memory then does not grow with the output.
-        encoder_directions: ``forward``, ``backward`` or ``both``, one a layer or one string for all: the direction in
-            which recurrent mixers of the encoder read.
-        encoder_merge: how the two directions are joined: ``concat`` (two cells of half the width), ``concat_project``
-            (two cells of full width, projected), ``sum`` (two cells of full width).
+        encoder_directions: ``forward``, ``backward``, ``both`` or ``both_swapped`` (the backward half first), one a
+            layer or one string for all: the direction in which recurrent mixers of the encoder read.
+        encoder_merge: how the two directions are joined: ``concat`` (two cells of half the width), ``separate`` (the
+            same, and above the first layer each direction reads only its own half of the layer below: two stacks),
+            ``concat_project`` (two cells of full width, projected), ``sum`` (two cells of full width).
+        encoder_cell_depths, decoder_cell_depths: how many cells one step of a recurrent layer passes through, one
+            number a layer or one for all: deep transition in ``elman``, ``gru``, ``lstm`` and ``conditional_…``, the
+            cells of the stack in ``luong_…``. Other mixers have one cell. Default: 2 for ``conditional_…``, else 1.
+        cell_norm: norms inside those mixers, of what enters their gates: ``none``, ``layer_norm`` or
+            ``split_layer_norm``, see ``SteppingMixer``; then the projections of ``decoder_init`` and of a deep
+            read-out are normalised too.
         encoder_attention_heads, decoder_attention_heads: heads of multi-head attention; the decoder's also serve its
             attention to the encoder.
         encoder_ffn_dim, decoder_ffn_dim: width of the feed-forward networks; 0 means none.
-        cross_attention: ``multi_head`` or ``additive`` (Bahdanau et al. 2015). Cells that read the encoder inside
-            their recurrence get none.
+        cross_attention: ``multi_head``, ``additive`` (Bahdanau et al. 2015), ``dot`` or ``general`` (Luong et al.
+            2015), or ``none``. Mixers that read the encoder inside their recurrence get none; those of Luong read it
+            with this score.
+        input_feeding: whether the mixers of Luong read what they found at the step before.
         attention_size: width of the comparison in additive scores; defaults to ``hidden_size``.
         decoder_init: the state in which recurrent decoder layers start: ``zeros``; ``mean``, tanh of a projection of
             the mean of the encoder's output; ``last``, the same of its output where its last layer ended: at
-            the last real token, at the first if it reads backward, each half at its own if it concatenates both.
+            the last real token, at the first if it reads backward, each half at its own if it concatenates both;
+            ``encoder_state``, the states in which the encoder's own cells ended, the first cell's for the first cell,
+            projected where the widths differ.
+        decoder_init_cell: whether ``mean`` and ``last`` also set the cell state of an LSTM.
         norm_position: ``pre``, ``post`` or ``none``. With ``pre`` a norm follows the last layer.
         norm_type: ``layer_norm`` or ``rms_norm``.
         layer_norm_eps: added to the variance in every norm.
         residual: whether sublayers add their input to their output; where the widths differ they never do.
+        residual_start: the first layer, counted from 0, in which they do.
         activation_function: activation of the feed-forward networks, a name of transformers' ``ACT2FN``.
         dropout: probability after embeddings and sublayers.
         attention_dropout: probability on attention weights.
@@ -78,6 +91,9 @@ class RnnAttnConfig(PreTrainedConfig):
         share_encoder_decoder_embeddings: one token table for both sides; defaults to whether the vocabularies have one
             size.
         tie_word_embeddings: whether the output matrix is the decoder's token table.
+        readout: what the logits are made of: ``hidden``, the decoder's output; ``deep``, tanh of the sum of
+            projections of the token that was read, the decoder's output, and what it read from the encoder (Bahdanau
+            et al. 2015), of the width of the embeddings.
         output_bias: whether the logits have a bias.
         written_vocab_size: how many tokens, from id 0, are ever written; None: all. Training leaves the logits of the
             others alone; that they are far below is for ``lm_head.bias`` to say. Students of Marian never write
@@ -120,17 +136,23 @@ class RnnAttnConfig(PreTrainedConfig):
     decoder_mixers: str | list[str] | None = None
     encoder_directions: str | list[str] = "both"
     encoder_merge: str = "concat"
+    encoder_cell_depths: int | list[int] | None = None
+    decoder_cell_depths: int | list[int] | None = None
+    cell_norm: str = "none"
     encoder_attention_heads: int = 8
     decoder_attention_heads: int = 8
     encoder_ffn_dim: int = 2048
     decoder_ffn_dim: int = 2048
     cross_attention: str = "multi_head"
     attention_size: int | None = None
+    input_feeding: bool = True
     decoder_init: str = "zeros"
+    decoder_init_cell: bool = False
     norm_position: str = "pre"
     norm_type: str = "layer_norm"
     layer_norm_eps: float = 1e-5
     residual: bool = True
+    residual_start: int = 0
     activation_function: str = "gelu"
     dropout: float | int = 0.1
     attention_dropout: float | int = 0.0
@@ -143,6 +165,7 @@ class RnnAttnConfig(PreTrainedConfig):
     scale_embedding: bool = False
     share_encoder_decoder_embeddings: bool | None = None
     tie_word_embeddings: bool = True
+    readout: str = "hidden"
     output_bias: bool = False
     written_vocab_size: int | None = None
     init_std: float = 0.02

@@ -2,15 +2,15 @@
 
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention import Memory
 from .decoder_cache import own_cache
-from .feed_forward import build_connection, build_feed_forward
-from .mixer_attention import AdditiveCrossAttention, MultiHeadCrossAttention
-from .mixers import MIXERS, attends_itself, reads_memory, split_mixer
+from .feed_forward import adds_input, build_connection, build_feed_forward
+from .initial_state import STARTS, build_projection, first_columns, start_names
+from .mixer_attention import MultiHeadCrossAttention, ScoredCrossAttention
+from .mixers import MIXERS, attends_itself, cell_depth, cell_options, reads_memory, split_mixer
 from .notation import State
 
 
@@ -53,24 +53,30 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         self.keys_count_tokens = attends_itself(entry)
         names = split_mixer(entry)
         self.prefixes = [f"{i}." if len(names) > 1 else "" for i in range(len(names))]
+        adds = adds_input(config, layer_idx)
         self.mixers = nn.ModuleList()
         self.mixer_connections = nn.ModuleList()
-        self.initial_states = nn.ModuleList()
         for name in names:
-            self.mixers.append(self._build_mixer(config, name, input_size))
-            self.mixer_connections.append(build_connection(config, input_size, size))
-            self.initial_states.append(self._build_initial_state(config, name))
+            self.mixers.append(self._build_mixer(config, name, layer_idx, input_size))
+            self.mixer_connections.append(build_connection(config, input_size, size, residual=adds))
             input_size = size
-        crosses = has_encoder and not reads_memory(entry)
+        self.initial_states = nn.ModuleList([build_projection(config, mixer) for mixer in self.mixers])
+        self.start_names = [start_names(config, mixer) for mixer in self.mixers]
+        self.start_columns = first_columns(config, layer_idx)
+        self.first_states = STARTS[config.decoder_init]
+        crosses = has_encoder and config.cross_attention != "none" and not reads_memory(entry)
         self.cross_attention = self._build_cross_attention(config) if crosses else None
         self.cross_attention_connection = (
-            None if self.cross_attention is None else build_connection(config, size, size)
+            None if self.cross_attention is None else build_connection(config, size, size, residual=adds)
         )
+        self.reads_encoder = has_encoder and (crosses or reads_memory(entry))
         self.feed_forward = build_feed_forward(config, size, config.decoder_ffn_dim)
-        self.feed_forward_connection = None if self.feed_forward is None else build_connection(config, size, size)
+        self.feed_forward_connection = (
+            None if self.feed_forward is None else build_connection(config, size, size, residual=adds)
+        )
 
     @staticmethod
-    def _build_mixer(config: Any, name: str, input_size: int) -> nn.Module:
+    def _build_mixer(config: Any, name: str, layer_idx: int, input_size: int) -> nn.Module:
         mixer_class, size = MIXERS[name], config.hidden_size
         mixer: nn.Module
         if mixer_class.kind == "attention":
@@ -82,23 +88,19 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
                 dropout=config.attention_dropout,
                 is_causal=True,
             )
-        elif mixer_class.reads_memory:
-            mixer = mixer_class(
-                input_size=input_size,
-                hidden_size=size,
-                memory_size=config.encoder_hidden_size,
-                attention_size=config.attention_size,
-            )
         else:
-            mixer = mixer_class(input_size=input_size, hidden_size=size)
+            options: dict[str, Any] = cell_options(
+                name,
+                depth=cell_depth(config.decoder_cell_depths, config.decoder_mixers[layer_idx], layer_idx),
+                cell_norm=config.cell_norm,
+                norm_eps=config.layer_norm_eps,
+            )
+            if mixer_class.reads_memory:
+                options |= {"memory_size": config.encoder_hidden_size, "attention_size": config.attention_size}
+            if mixer_class.takes_score:
+                options |= {"score": config.cross_attention, "input_feeding": config.input_feeding}
+            mixer = mixer_class(input_size=input_size, hidden_size=size, **options)
         return mixer
-
-    @staticmethod
-    def _build_initial_state(config: Any, name: str) -> nn.Module:
-        """What turns a summary of the encoder into a first state; nothing where states start at zero."""
-        if config.decoder_init == "zeros" or MIXERS[name].kind == "attention":
-            return nn.Identity()
-        return nn.Linear(config.encoder_hidden_size, config.hidden_size)
 
     @staticmethod
     def _build_cross_attention(config: Any) -> nn.Module:
@@ -108,9 +110,9 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             "hidden_size": config.hidden_size,
             "dropout": config.attention_dropout,
         }
-        if config.cross_attention == "additive":
-            return AdditiveCrossAttention(attention_size=config.attention_size, **sizes)
-        return MultiHeadCrossAttention(config, num_heads=config.decoder_attention_heads, **sizes)
+        if config.cross_attention == "multi_head":
+            return MultiHeadCrossAttention(config, num_heads=config.decoder_attention_heads, **sizes)
+        return ScoredCrossAttention(score=config.cross_attention, attention_size=config.attention_size, **sizes)
 
     def forward(
         self,
@@ -120,36 +122,47 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         masks: Masks,
         past_key_values: Any = None,
         **kwargs: Any,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor | None]:
         """Reads T more tokens.
 
         Args:
             hidden_states: (B, T, D_in).
             encoder_hidden_states: (B, S, C), clean of padding; None once the cache holds what is prepared from it.
-            summary: (B, C), what initial states are made of, or None.
+            summary: (B, C), or (B, N, C) the encoder's states: what initial states are made of, or None.
             masks: the masks of this pass.
             past_key_values: a cache whose layers hold states, or None: an ``EncoderDecoderCache`` where there is an
                 encoder.
+
+        Returns:
+            (B, T, D), and the context (B, T, C) that was read from the encoder, None where nothing was.
         """
         cache = None if past_key_values is None else own_cache(past_key_values).layers[self.layer_idx]
         x: Tensor = hidden_states
+        context: Tensor | None = None
         memory = self.prepare_memory(encoder_hidden_states, past_key_values)
         for i, connection in enumerate(self.mixer_connections):
-            y = self._mix(i, connection.enter(x), memory, summary, masks, cache, **kwargs)
+            y, read = self._mix(i, connection.enter(x), memory, summary, masks, cache, **kwargs)
+            context = context if read is None else read
             x = connection.leave(x, y)
         if self.cross_attention is not None:
             connection = self.cross_attention_connection
-            read = connection.enter(x)
-            y = self.cross_attention(read, *memory, masks.memory_attention, masks.memory_mask, **kwargs)[0]
+            y, _, context = self.cross_attention(
+                connection.enter(x), *memory, masks.memory_attention, masks.memory_mask, **kwargs
+            )
             x = connection.leave(x, y)
         if self.feed_forward is not None:
             connection = self.feed_forward_connection
             x = connection.leave(x, self.feed_forward(connection.enter(x)))
-        return x
+        return x, context
 
     def prepare_memory(self, encoder_hidden_states: Tensor | None, past_key_values: Any) -> Any:
-        """Keys (B, H, S, A) and values (B, H, S, C) of the encoder, made once a sequence and kept in the cache."""
-        if not self.has_encoder:
+        """Keys (B, H, S, A) and values (B, H, S, C) of the encoder, made once a sequence and kept in the cache.
+
+        None for a layer that reads no encoder.
+        """
+        if not self.reads_encoder:
+            if self.has_encoder and past_key_values is not None:
+                past_key_values.is_updated[self.layer_idx] = True
             return None
         if past_key_values is not None and past_key_values.is_updated.get(self.layer_idx):
             layer = past_key_values.cross_attention_cache.layers[self.layer_idx]
@@ -173,11 +186,10 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         masks: Masks,
         cache: Any,
         **kwargs: Any,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor | None]:
         mixer = self.mixers[i]
         if mixer.kind == "attention":
-            y: Tensor = mixer(x, masks.attention_mask, cache, **kwargs)[0]
-            return y
+            return mixer(x, masks.attention_mask, cache, **kwargs)[0], None
         start = self.start(i, x, summary, cache)
         recording = cache is not None and cache.record_past
         output = mixer(
@@ -196,8 +208,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
                 steps=_prefixed(prefix, output.steps) if recording else None,
                 num_tokens=0 if self.keys_count_tokens or i else x.shape[1],
             )
-        hidden: Tensor = output.hidden
-        return hidden
+        return output.hidden, output.context
 
     def start(self, i: int, x: Tensor, summary: Tensor | None, cache: Any) -> State:
         """The states from which mixer ``i`` goes on: the cache's, else what the summary of the encoder gives."""
@@ -207,8 +218,8 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             return {name: held[prefix + name] for name in mixer.state_names}
         state: State = mixer.zero_state(x.shape[0], dtype=x.dtype, device=x.device)
         if summary is not None:
-            name = mixer.initialised_state
-            state[name] = torch.tanh(self.initial_states[i](summary)).to(state[name].dtype)
+            started = self.first_states(self.initial_states[i], self.start_names[i], self.start_columns[i], summary)
+            state |= {name: tensor.to(state[name].dtype) for name, tensor in started.items()}
         return state
 
 

@@ -1,13 +1,27 @@
 """A layer of the encoder: mixers, then feed-forward, each with its norm and residual."""
 
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutput
 
-from .feed_forward import build_connection, build_feed_forward
+from .feed_forward import adds_input, build_connection, build_feed_forward
 from .mixer_directions import DirectionalMixer
-from .mixers import MIXERS, split_mixer
+from .mixers import MIXERS, cell_depth, cell_options, split_mixer
+
+
+@dataclass
+class RnnAttnEncoderOutput(BaseModelOutput):
+    """What the encoder returns.
+
+    final_states: (B, N, C), the states in which its recurrent cells ended, an LSTM's h before its c; None where the
+        decoder does not start from them.
+    """
+
+    final_states: torch.Tensor | None = None
 
 
 class RnnAttnEncoderLayer(GradientCheckpointingLayer):
@@ -23,15 +37,18 @@ class RnnAttnEncoderLayer(GradientCheckpointingLayer):
         input_size = config.embedding_size if layer_idx == 0 else size
         self.mixers = nn.ModuleList()
         self.mixer_connections = nn.ModuleList()
-        for name in split_mixer(config.encoder_mixers[layer_idx]):
-            self.mixers.append(self._build_mixer(config, name, layer_idx, input_size))
-            self.mixer_connections.append(build_connection(config, input_size, size))
+        adds = adds_input(config, layer_idx)
+        for i, name in enumerate(split_mixer(config.encoder_mixers[layer_idx])):
+            self.mixers.append(self._build_mixer(config, name, layer_idx, input_size, first=layer_idx + i == 0))
+            self.mixer_connections.append(build_connection(config, input_size, size, residual=adds))
             input_size = size
         self.feed_forward = build_feed_forward(config, size, config.encoder_ffn_dim)
-        self.feed_forward_connection = build_connection(config, size, size) if self.feed_forward is not None else None
+        self.feed_forward_connection = (
+            None if self.feed_forward is None else build_connection(config, size, size, residual=adds)
+        )
 
     @staticmethod
-    def _build_mixer(config: Any, name: str, layer_idx: int, input_size: int) -> nn.Module:
+    def _build_mixer(config: Any, name: str, layer_idx: int, input_size: int, *, first: bool) -> nn.Module:
         size = config.encoder_hidden_size
         if MIXERS[name].kind == "attention":
             mixer: nn.Module = MIXERS[name](
@@ -49,19 +66,39 @@ class RnnAttnEncoderLayer(GradientCheckpointingLayer):
             hidden_size=size,
             direction=config.encoder_directions[layer_idx],
             merge=config.encoder_merge,
+            first=first,
+            **cell_options(
+                name,
+                depth=cell_depth(config.encoder_cell_depths, config.encoder_mixers[layer_idx], layer_idx),
+                cell_norm=config.cell_norm,
+                norm_eps=config.layer_norm_eps,
+            ),
         )
 
     def forward(
-        self, hidden_states: Tensor, mask: Tensor | None, attention_mask: Tensor | None, **kwargs: Any
-    ) -> Tensor:
-        """(B, T, D_in) -> (B, T, D); ``mask`` (B, T) is for recurrences, ``attention_mask`` for self-attention."""
+        self,
+        hidden_states: Tensor,
+        mask: Tensor | None,
+        attention_mask: Tensor | None,
+        return_state: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, ...]:
+        """(B, T, D_in) -> (B, T, D), and with ``return_state`` the states (B, D) in which its recurrences end.
+
+        ``mask`` (B, T) is for recurrences, ``attention_mask`` for self-attention.
+        """
         x: Tensor = hidden_states
+        ends: list[Tensor] = []
         for mixer, connection in zip(self.mixers, self.mixer_connections, strict=True):
             read = connection.enter(x)
-            attends = mixer.kind == "attention"
-            y = mixer(read, attention_mask, **kwargs)[0] if attends else mixer(read, mask).hidden
+            if mixer.kind == "attention":
+                y = mixer(read, attention_mask, **kwargs)[0]
+            else:
+                output = mixer(read, mask, return_state)
+                y = output.hidden
+                ends += output.state.values()
             x = connection.leave(x, y)
         if self.feed_forward is not None:
             connection = self.feed_forward_connection
             x = connection.leave(x, self.feed_forward(connection.enter(x)))
-        return x
+        return x, *ends  # no list: gradient checkpointing would lose the gradients of what is in one

@@ -27,7 +27,12 @@ class FeedForward(nn.Module):
         return linear(self.fc2, inner)
 
 
-def build_connection(config: Any, input_size: int, output_size: int) -> Connection:
+def adds_input(config: Any, layer_idx: int) -> bool:
+    """Whether the sublayers of this layer add their input to their output."""
+    return bool(config.residual and layer_idx >= config.residual_start)
+
+
+def build_connection(config: Any, input_size: int, output_size: int, *, residual: bool) -> Connection:
     """What joins a sublayer from ``input_size`` to ``output_size`` to the stream, as the config says."""
     return Connection(
         norm_position=config.norm_position,
@@ -36,7 +41,7 @@ def build_connection(config: Any, input_size: int, output_size: int) -> Connecti
         norm_type=config.norm_type,
         norm_eps=config.layer_norm_eps,
         dropout=config.dropout,
-        residual=config.residual,
+        residual=residual,
     )
 
 

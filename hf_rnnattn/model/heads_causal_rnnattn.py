@@ -84,7 +84,8 @@ class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):
         model = RnnAttnDecoderModel(config)
         super().__init__(model.config)
         self.model = model
-        self.readout, self.lm_head = build_output(self.config, self.config.hidden_size, self.config.vocab_size)
+        width = model.decoder.readout.output_size
+        self.readout, self.lm_head = build_output(self.config, width, self.config.vocab_size)
         self.written_tokens = build_written_tokens(self.config)
         self.post_init()
 

@@ -27,6 +27,19 @@ def check_memory(memory: Tensor | None, rows: int, *, has_encoder: bool) -> None
         raise ValueError(f"the source has {memory.shape[0]} rows, the target {rows}")
 
 
+def check_states(states: Tensor | None, memory: Tensor, count: int) -> Tensor:
+    """The encoder's states, if they are (B, count, C) for its output ``memory`` (B, S, C).
+
+    Raises:
+        ValueError: they are not.
+    """
+    wanted = (memory.shape[0], count, memory.shape[-1])
+    if states is None or tuple(states.shape) != wanted:
+        got = "none" if states is None else tuple(states.shape)
+        raise ValueError(f"decoder_init 'encoder_state' needs the encoder's final_states of shape {wanted}, got {got}")
+    return states
+
+
 def as_bool_mask(mask: Tensor | None, *, batch: int, length: int, name: str) -> Tensor | None:
     """A user's mask as (B, T) booleans, True for real tokens; None if every token is real.
 

@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from .attention import AdditiveScore, MultiHeadAttention, masked_softmax
+from .attention import MultiHeadAttention, masked_softmax
+from .attention_scores import build_score
 
 
 class FullAttentionMixer(MultiHeadAttention):
@@ -15,11 +16,14 @@ class FullAttentionMixer(MultiHeadAttention):
     Padding: the attention mask forbids reading padded keys.
     Cost: O(B T^2 D) time; keys and values of every token in the cache.
     Source: Vaswani et al. 2017, Attention Is All You Need, NeurIPS.
-    Reference: tests/reference.py::multi_head_attention.
+    Reference: tests/reference_attention.py::multi_head_attention.
     """
 
     kind: ClassVar[str] = "attention"
     reads_memory: ClassVar[bool] = False
+    takes_depth: ClassVar[bool] = False
+    takes_score: ClassVar[bool] = False
+    least_depth: ClassVar[int] = 1
 
     def __init__(
         self, config: Any, *, input_size: int, hidden_size: int, num_heads: int, dropout: float, is_causal: bool
@@ -62,26 +66,38 @@ class MultiHeadCrossAttention(MultiHeadAttention):
         attention_mask: Tensor | None,
         mask: Tensor | None,
         **kwargs: Any,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Reads the memory for each x_t; ``attention_mask`` is what the attention interface wants of ``mask``."""
-        return self.read(x, keys, values, attention_mask, **kwargs)
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Reads the memory for each x_t; ``attention_mask`` is what the attention interface wants of ``mask``.
+
+        Returns:
+            (B, T, hidden_size), weights (B, H, T, S) or None, and the context, which is the first once more.
+        """
+        read, weights = self.read(x, keys, values, attention_mask, **kwargs)
+        return read, weights, read
 
 
-class AdditiveCrossAttention(nn.Module):
-    """Single-head additive attention from the decoder to the encoder, Bahdanau et al. 2015, after the recurrence.
+class ScoredCrossAttention(nn.Module):
+    """Single-head attention from the decoder to the encoder, after the recurrence.
 
-        alpha_t = softmax_j(v . tanh(W x_t + U h_j))   (1)
-        y_t = W_o sum_j alpha_tj h_j + b_o             (2)
+        alpha_t = softmax_j(score(x_t, h_j))   (1)
+        c_t = sum_j alpha_tj h_j               (2)
+        y_t = W_o c_t + b_o                    (3)
 
-    Shapes: x (B, T, query_size), memory (B, S, memory_size) -> (B, T, hidden_size), weights (B, 1, T, S).
-    Reference: tests/reference.py::additive_attention.
+    Args:
+        score: how x_t and h_j are compared, one of ``attention_scores.SCORES``.
+        attention_size: width of the comparison of additive scores.
+
+    Shapes: x (B, T, query_size), memory (B, S, memory_size) -> y (B, T, hidden_size), weights (B, 1, T, S),
+        context c (B, T, memory_size).
+    Source: Bahdanau et al. 2015 and Luong et al. 2015.
+    Reference: tests/reference_attention.py::scored_attention.
     """
 
     def __init__(
-        self, *, query_size: int, memory_size: int, hidden_size: int, attention_size: int, dropout: float
+        self, *, score: str, query_size: int, memory_size: int, hidden_size: int, attention_size: int, dropout: float
     ) -> None:
         super().__init__()
-        self.score = AdditiveScore(query_size=query_size, key_size=memory_size, attention_size=attention_size)
+        self.score = build_score(score, query_size=query_size, key_size=memory_size, attention_size=attention_size)
         self.attention_dropout = dropout
         self.out_proj = nn.Linear(memory_size, hidden_size)
 
@@ -97,10 +113,10 @@ class AdditiveCrossAttention(nn.Module):
         attention_mask: Tensor | None,
         mask: Tensor | None,
         **kwargs: Any,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Reads the memory for each x_t; ``mask`` (B, S) is True where the memory is real."""
         scores = self.score(x, keys[:, 0])  # (B, T, S)
         weights = masked_softmax(scores, None if mask is None else mask[:, None])
         kept = nn.functional.dropout(weights, p=self.attention_dropout, training=self.training)
         context = torch.matmul(kept, values[:, 0])  # (B, T, C)
-        return self.out_proj(context), weights[:, None]
+        return self.out_proj(context), weights[:, None], context

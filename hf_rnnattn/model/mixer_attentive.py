@@ -1,18 +1,19 @@
 """The cell that attends to the encoder inside its recurrence."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .attention import AdditiveScore, Memory, masked_softmax
+from .attention_scores import AdditiveScore
 from .mixer_base import MixerOutput, RecurrentMixer, carry
 from .mixer_gru import gru_step
-from .mixer_stepping import init_gates
-from .notation import State, check_mask, check_sequence
+from .mixer_reading import MemoryReader
+from .mixer_transition import init_gates
+from .notation import State
 
 
-class BahdanauGRUMixer(RecurrentMixer):
+class BahdanauGRUMixer(MemoryReader, RecurrentMixer):
     """The attentive decoder of Bahdanau: each step reads the memory with the previous state, then moves on.
 
         e_tj = v . tanh(A s_{t-1} + K m_j + k)                            (1)
@@ -38,12 +39,9 @@ class BahdanauGRUMixer(RecurrentMixer):
     Reference: tests/reference.py::bahdanau_gru.
     """
 
-    reads_memory: ClassVar[bool] = True
-
     def __init__(self, *, input_size: int, hidden_size: int, memory_size: int, attention_size: int) -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size)
         self.memory_size = memory_size
-        self.attention_size = attention_size
         self.score = AdditiveScore(query_size=hidden_size, key_size=memory_size, attention_size=attention_size)
         self.input_to_gates = nn.Linear(input_size, 3 * hidden_size)
         self.context_to_gates = nn.Linear(memory_size, 3 * hidden_size, bias=False)
@@ -55,31 +53,20 @@ class BahdanauGRUMixer(RecurrentMixer):
         init_gates(self.context_to_gates, 3, nn.init.xavier_uniform_)
         init_gates(self.state_to_gates, 3, nn.init.orthogonal_)
 
-    def prepare_memory(self, memory: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """What every step reads, computed once a sequence: memory (B, S, C) -> keys (B, S, A) and values (B, S, C).
-
-        Masked slots are cleaned: their weight is 0, but 0 times NaN would be NaN.
-        """
-        check_sequence(memory, size=self.memory_size, name="memory")
-        check_mask(mask, batch=memory.shape[0], length=memory.shape[1], name="memory mask")
-        values = memory if mask is None else torch.where(mask[..., None], memory, 0.0)
-        return self.score.prepare_keys(values), values
-
     def run(
         self, x: Tensor, mask: Tensor | None, state: State, memory: Any, return_steps: bool, return_state: bool
     ) -> MixerOutput:
-        prepared = self._checked(memory, x.shape[0])
-        allowed = None if prepared.mask is None else prepared.mask[:, None]  # (B, 1, S)
+        prepared = self.checked(memory, x.shape[0])
         h = state["h"]
-        entering = self.input_to_gates(x)  # (B, T, 3 D)
+        columns = self.input_to_gates(x).unbind(1)  # (B, 3 D) each
         masks = [None] * x.shape[1] if mask is None else mask.unbind(1)
         trail, weights, contexts = [], [], []
-        for real, gates in zip(masks, entering.unbind(1), strict=True):
+        for real, gates in zip(masks, columns, strict=True):
             query = h.to(x.dtype)
-            alpha = masked_softmax(self.score(query[:, None], prepared.keys), allowed)  # (B, 1, S)
-            context = torch.matmul(alpha, prepared.values)[:, 0]  # (B, C)
-            read = (gates + self.context_to_gates(context)).to(h.dtype)
-            h = carry(real, gru_step(read, self.state_to_gates(query).to(h.dtype), h), h)
+            alpha, read = self.read(query[:, None], prepared)  # (B, 1, S), (B, 1, C)
+            context = read[:, 0]  # (B, C)
+            entering = (gates + self.context_to_gates(context)).to(h.dtype)
+            h = carry(real, gru_step(entering, self.state_to_gates(query).to(h.dtype), h), h)
             trail.append(h)
             weights.append(alpha)
             contexts.append(context)
@@ -91,17 +78,3 @@ class BahdanauGRUMixer(RecurrentMixer):
             weights=torch.stack(weights, dim=2),  # (B, 1, T, S)
             context=torch.stack(contexts, dim=1),  # (B, T, C)
         )
-
-    def _checked(self, memory: Any, batch: int) -> Memory:
-        if memory is None:
-            raise ValueError(f"{type(self).__name__} attends to the encoder and needs memory, got None")
-        keys, values, mask = memory
-        check_sequence(keys, size=self.attention_size, name="memory.keys")
-        check_sequence(values, size=self.memory_size, name="memory.values")
-        if keys.shape[:2] != values.shape[:2] or keys.shape[0] != batch:
-            raise ValueError(
-                f"memory must hold {batch} rows of equally many keys and values, got keys {tuple(keys.shape)}, "
-                f"values {tuple(values.shape)}"
-            )
-        check_mask(mask, batch=batch, length=keys.shape[1], name="memory.mask")
-        return Memory(keys, values, mask)

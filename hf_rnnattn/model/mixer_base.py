@@ -47,8 +47,15 @@ class RecurrentMixer(nn.Module):
 
     kind: ClassVar[str] = "recurrent"
     reads_memory: ClassVar[bool] = False  # attends to the encoder inside the recurrence
-    state_names: ClassVar[tuple[str, ...]] = ("h",)
-    initialised_state: ClassVar[str] = "h"  # the state that a decoder may start from a summary of the encoder
+    state_names: tuple[str, ...] = ("h",)
+    takes_depth: ClassVar[bool] = False  # may be built of several inner cells, normalised inside
+    least_depth: ClassVar[int] = 1
+    takes_score: ClassVar[bool] = False  # may be built with any score of attention, and feed what it read back
+
+    # The states that a decoder may start from a summary of the encoder, and all that it may start from the encoder's
+    # own states: an LSTM's cell state is among the second only.
+    initialised_states: tuple[str, ...] = ("h",)
+    encoder_states: tuple[str, ...] = ("h",)
 
     def __init__(self, *, input_size: int, hidden_size: int) -> None:
         super().__init__()

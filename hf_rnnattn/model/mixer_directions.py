@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from .mixer_base import MixerOutput, RecurrentMixer
 
-DIRECTIONS = ("forward", "backward", "both")
-MERGES = ("concat_project", "concat", "sum")
+DIRECTIONS = ("forward", "backward", "both", "both_swapped")
+MERGES = ("concat_project", "concat", "separate", "sum")
 
 
 class DirectionalMixer(nn.Module):
@@ -18,23 +18,40 @@ class DirectionalMixer(nn.Module):
         y_t = backward_t                                  direction "backward"
         y_t = P [forward_t; backward_t] + p               "both", merge "concat_project": two cells of width D
         y_t = [forward_t; backward_t]                     "both", merge "concat": two cells of width D / 2
+        y_t = [forward_t; backward_t]                     "both", merge "separate": the same, and above the first
+                                                          layer each reads only its own half of what is below
         y_t = forward_t + backward_t                      "both", merge "sum": two cells of width D
 
-    Shapes: x (B, T, D_in), mask (B, T) -> y (B, T, D); no state is returned, since a whole sequence is not continued.
+    "both_swapped" is "both" with the halves in the other order: separate stacks that swap in every other layer
+    alternate in direction.
+
+    Shapes: x (B, T, D_in), mask (B, T) -> y (B, T, D); the states in which the cells end are returned only on request,
+        since a whole sequence is not continued.
     Padding: the backward cell reads x and mask flipped in time and carries its state over masked steps as every cell
         does, so padding on any side changes nothing at real tokens.
     Cost: that of its cells.
-    Source: Schuster and Paliwal 1997, Bidirectional Recurrent Neural Networks.
+    Source: Schuster and Paliwal 1997, Bidirectional Recurrent Neural Networks; Zhou et al. 2016, Deep Recurrent Models
+        with Fast-Forward Connections for Neural Machine Translation, for stacks that alternate.
     """
 
     kind: ClassVar[str] = "recurrent"
     reads_memory: ClassVar[bool] = False
 
-    def __init__(self, forward_cell: RecurrentMixer | None, backward_cell: RecurrentMixer | None, merge: str) -> None:
+    def __init__(
+        self,
+        forward_cell: RecurrentMixer | None,
+        backward_cell: RecurrentMixer | None,
+        merge: str,
+        *,
+        swapped: bool = False,
+        splits: bool = False,
+    ) -> None:
         super().__init__()
         self.forward_cell = forward_cell
         self.backward_cell = backward_cell
         self.merge = merge
+        self.swapped = swapped  # whether the backward half comes first
+        self.splits = splits  # whether each cell reads its own half of the input
         cells = [cell for cell in (forward_cell, backward_cell) if cell is not None]
         width = cells[0].hidden_size
         self.merge_proj = nn.Linear(2 * width, width) if len(cells) == 2 and merge == "concat_project" else None
@@ -48,17 +65,19 @@ class DirectionalMixer(nn.Module):
         hidden_size: int,
         direction: str = "both",
         merge: str = "concat_project",
-        **sizes: int,
+        first: bool = False,
+        **options: Any,
     ) -> "DirectionalMixer":
         """The cells that ``direction`` asks for, with outputs of width ``hidden_size`` after the merge.
 
         Args:
-            cell_class: a recurrent mixer; ``sizes`` are what its constructor takes beyond the two widths.
-            direction: "forward", "backward" or "both".
-            merge: "concat_project", "concat" or "sum"; only "both" has something to merge.
+            cell_class: a recurrent mixer; ``options`` are what its constructor takes beyond the two widths.
+            direction: "forward", "backward", "both" or "both_swapped".
+            merge: "concat_project", "concat", "separate" or "sum"; only "both" has something to merge.
+            first: whether nothing with two halves is below: then "separate" cells read all of the input.
 
         Raises:
-            ValueError: direction or merge is unknown, "concat" of an odd width, or the cell reads the encoder.
+            ValueError: direction or merge is unknown, halves of an odd width, or the cell reads the encoder.
         """
         if direction not in DIRECTIONS:
             raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
@@ -66,27 +85,54 @@ class DirectionalMixer(nn.Module):
             raise ValueError(f"merge must be one of {', '.join(MERGES)}, got {merge!r}")
         if cell_class.reads_memory:
             raise ValueError(f"{cell_class.__name__} attends to the encoder and cannot be a part of it")
-        halved = direction == "both" and merge == "concat"
+        two = direction.startswith("both")
+        halved = two and merge in ("concat", "separate")
         if halved and hidden_size % 2:
             raise ValueError(f"hidden_size must be even to be the concatenation of two directions, got {hidden_size}")
+        splits = two and merge == "separate" and not first
+        if splits and input_size % 2:
+            raise ValueError(f"input_size must be even to be read in halves, got {input_size}")
         width = hidden_size // 2 if halved else hidden_size
 
         def cell() -> Any:
-            return cell_class(input_size=input_size, hidden_size=width, **sizes)
+            return cell_class(input_size=input_size // 2 if splits else input_size, hidden_size=width, **options)
 
-        return cls(cell() if direction != "backward" else None, cell() if direction != "forward" else None, merge)
+        return cls(
+            cell() if direction != "backward" else None,
+            cell() if direction != "forward" else None,
+            merge,
+            swapped=direction == "both_swapped",
+            splits=splits,
+        )
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> MixerOutput:
-        """x (B, T, D_in), mask (B, T) bool -> hidden (B, T, D)."""
-        halves = []
-        if self.forward_cell is not None:
-            halves.append(self.forward_cell(x, mask, return_state=False).hidden)
-        if self.backward_cell is not None:
-            flipped = self.backward_cell(x.flip(1), None if mask is None else mask.flip(1), return_state=False)
-            halves.append(flipped.hidden.flip(1))
+    def forward(self, x: Tensor, mask: Tensor | None = None, return_state: bool = False) -> MixerOutput:
+        """x (B, T, D_in), mask (B, T) bool -> hidden (B, T, D).
+
+        With ``return_state`` also the states after each cell's last step, name -> (B, D), those of two cells joined.
+        """
+        cells = [(self.forward_cell, False), (self.backward_cell, True)]
+        if self.swapped:
+            cells.reverse()
+        parts = x.chunk(2, -1) if self.splits else (x, x)
+        outputs = [
+            _read(cell, part, mask, backward, return_state)
+            for (cell, backward), part in zip(cells, parts, strict=True)
+            if cell is not None
+        ]
+        state = {name: torch.cat([output.state[name] for output in outputs], dim=-1) for name in outputs[0].state}
+        halves = [output.hidden for output in outputs]
         if len(halves) == 1:
-            return MixerOutput(halves[0], {})
+            return MixerOutput(halves[0], state)
         if self.merge == "sum":
-            return MixerOutput(halves[0] + halves[1], {})
+            return MixerOutput(halves[0] + halves[1], state)
         joined = torch.cat(halves, dim=-1)  # (B, T, 2 D), or (B, T, D) of two halves
-        return MixerOutput(joined if self.merge_proj is None else self.merge_proj(joined), {})
+        return MixerOutput(joined if self.merge_proj is None else self.merge_proj(joined), state)
+
+
+def _read(cell: RecurrentMixer, x: Tensor, mask: Tensor | None, backward: bool, return_state: bool) -> MixerOutput:
+    """What a cell makes of x, read from the left or from the right."""
+    if not backward:
+        output: MixerOutput = cell(x, mask, return_state=return_state)
+        return output
+    output = cell(x.flip(1), None if mask is None else mask.flip(1), return_state=return_state)
+    return output._replace(hidden=output.hidden.flip(1))

@@ -15,7 +15,8 @@ class GRUMixer(SteppingMixer):
         n = tanh(W x_t + b + r * (U h_{t-1} + u))   (2)
         h_t = (1 - z) * n + z * h_{t-1}             (3)
 
-    each gate with its own rows of W, b, U and u, in the order r, z, n of ``torch.nn.GRU``.
+    each gate with its own rows of W, b, U and u, in the order r, z, n of ``torch.nn.GRU``. For ``depth`` and
+    ``cell_norm`` see ``SteppingMixer``.
 
     Shapes: x (B, T, D_in), mask (B, T) -> h (B, T, D), state {"h": (B, D) float32}.
     Padding: a masked step carries h unchanged.
@@ -26,6 +27,7 @@ class GRUMixer(SteppingMixer):
     """
 
     gates: ClassVar[int] = 3
+    norm_blocks: ClassVar[tuple[int, ...]] = (2, 1)
 
     def step(self, entering: Tensor, recurrent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         return (gru_step(entering, recurrent, state[0]),)

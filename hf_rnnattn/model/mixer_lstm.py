@@ -17,7 +17,8 @@ class LSTMMixer(SteppingMixer):
         c_t = f * c_{t-1} + i * g                      (3)
         h_t = o * tanh(c_t)                            (4)
 
-    each gate with its own rows of W, b, U and u, in the order i, f, g, o of ``torch.nn.LSTM``.
+    each gate with its own rows of W, b, U and u, in the order i, f, g, o of ``torch.nn.LSTM``. For ``depth`` and
+    ``cell_norm`` see ``SteppingMixer``.
 
     Shapes: x (B, T, D_in), mask (B, T) -> h (B, T, D), state {"h": (B, D), "c": (B, D)} float32.
     Padding: a masked step carries h and c unchanged.
@@ -28,7 +29,9 @@ class LSTMMixer(SteppingMixer):
     """
 
     gates: ClassVar[int] = 4
-    state_names: ClassVar[tuple[str, ...]] = ("h", "c")
+    norm_blocks: ClassVar[tuple[int, ...]] = (1, 1, 1, 1)
+    state_names: tuple[str, ...] = ("h", "c")
+    encoder_states: tuple[str, ...] = ("h", "c")
 
     def init_weights(self) -> None:
         """As every stepping cell, and the forget gate open: its bias is 1 (Jozefowicz et al. 2015)."""
@@ -36,6 +39,8 @@ class LSTMMixer(SteppingMixer):
         bias = self.input_to_gates.bias.new_zeros(4, self.hidden_size)
         bias[1] = 1.0
         init.copy_(self.input_to_gates.bias, bias.flatten())
+        for cell in self.transitions:
+            init.copy_(cell.input_bias if cell.input_to_gates is None else cell.input_to_gates.bias, bias.flatten())
 
     def step(self, entering: Tensor, recurrent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         # The sum is ours alone and nothing needs it again, so each gate is activated in its place.

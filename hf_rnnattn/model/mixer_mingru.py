@@ -1,13 +1,11 @@
 """The minimal gated recurrent unit that trains in parallel."""
 
-from typing import ClassVar
-
 import torch
 import transformers.initialization as init
 from torch import Tensor
 
 from .mixer_scanned import ScannedMixer
-from .mixer_stepping import init_gates
+from .mixer_transition import init_gates
 
 
 class MinGRUMixer(ScannedMixer):
@@ -26,7 +24,7 @@ class MinGRUMixer(ScannedMixer):
     Reference: tests/reference.py::mingru.
     """
 
-    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    state_names: tuple[str, ...] = ("h",)
 
     def init_weights(self) -> None:
         """Xavier-uniform, each half by itself; b_h = 0 and b_z = -1, so that a fresh cell remembers a few tokens."""

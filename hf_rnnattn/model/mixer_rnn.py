@@ -13,7 +13,8 @@ class ElmanMixer(SteppingMixer):
 
         h_t = tanh(W x_t + b + U h_{t-1} + u)   (1)
 
-    ``input_to_gates`` holds W and b, ``state_to_gates`` U and u, as in ``torch.nn.RNN``.
+    ``input_to_gates`` holds W and b, ``state_to_gates`` U and u, as in ``torch.nn.RNN``. For ``depth`` and
+    ``cell_norm`` see ``SteppingMixer``.
 
     Shapes: x (B, T, D_in), mask (B, T) -> h (B, T, D), state {"h": (B, D) float32}.
     Padding: a masked step carries h unchanged.
@@ -24,6 +25,7 @@ class ElmanMixer(SteppingMixer):
     """
 
     gates: ClassVar[int] = 1
+    norm_blocks: ClassVar[tuple[int, ...]] = (1,)
 
     def step(self, entering: Tensor, recurrent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         return (torch.tanh(entering + recurrent),)

@@ -1,13 +1,11 @@
 """The simpler simple recurrent unit, with a bias of its candidate and without."""
 
-from typing import ClassVar
-
 import torch
 import transformers.initialization as init
 from torch import Tensor, nn
 
 from .mixer_scanned import ScannedMixer
-from .mixer_stepping import init_gates
+from .mixer_transition import init_gates
 
 
 class SSRUMixer(ScannedMixer):
@@ -27,8 +25,9 @@ class SSRUMixer(ScannedMixer):
     Reference: tests/reference.py::ssru.
     """
 
-    state_names: ClassVar[tuple[str, ...]] = ("c",)
-    initialised_state: ClassVar[str] = "c"
+    state_names: tuple[str, ...] = ("c",)
+    initialised_states: tuple[str, ...] = ("c",)
+    encoder_states: tuple[str, ...] = ("c",)
 
     def init_weights(self) -> None:
         """Xavier-uniform, each half by itself; b = 0 and b_f = 1, so that a fresh cell remembers a few tokens."""

@@ -4,12 +4,13 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 import torch
-import transformers.initialization as init
 from torch import Tensor, nn
 
 from .exported_loop import States, is_exported_sequence, loop_over_time
 from .fused_kernel import full_precision, fusible_weights, gather_front, spread_back
 from .mixer_base import MixerOutput, RecurrentMixer, carry
+from .mixer_transition import TransitionCell, init_gates
+from .norms import build_cell_norm
 from .notation import State
 
 Fused = tuple[Tensor, tuple[Tensor, ...]]  # outputs (B, T, D) and the final state
@@ -23,19 +24,51 @@ class SteppingMixer(RecurrentMixer):
     ``step_kernel`` for one.
 
     Both biases are kept, as torch.nn keeps them, so that weights move between the two unchanged.
+
+    Args:
+        depth: how many cells a step passes through, the deep transition of Pascanu et al. 2014: the first reads x_t
+            and the state of the step before, each of the others the state of the cell below it and no input.
+        cell_norm: ``none``; ``layer_norm``, a norm of all that the input brings to the gates and another of what the
+            state brings, as in Marian; ``split_layer_norm``, such norms of each of the cell's ``norm_blocks``, as in
+            Nematus.
+        norm_eps: of these norms.
+        context_size: width of what the second cell reads beside the state; 0 for nothing.
     """
 
+    transitions: Any  # a ModuleList
     gates: ClassVar[int]  # how many gates of width D a step computes
+    norm_blocks: ClassVar[tuple[int, ...]]  # how many of them each norm of a split one covers
+    takes_depth: ClassVar[bool] = True
 
-    def __init__(self, *, input_size: int, hidden_size: int) -> None:
+    def __init__(
+        self,
+        *,
+        input_size: int,
+        hidden_size: int,
+        depth: int = 1,
+        cell_norm: str = "none",
+        norm_eps: float = 1e-5,
+        context_size: int = 0,
+    ) -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size)
+        blocks = [count * hidden_size for count in self.norm_blocks]
         self.input_to_gates = nn.Linear(input_size, self.gates * hidden_size)
         self.state_to_gates = nn.Linear(hidden_size, self.gates * hidden_size)
+        self.input_norm = build_cell_norm(cell_norm, blocks, norm_eps)
+        self.state_norm = build_cell_norm(cell_norm, blocks, norm_eps)
+        self.transitions = nn.ModuleList()
+        sizes: dict[str, Any] = {"hidden_size": hidden_size, "cell_norm": cell_norm, "norm_eps": norm_eps}
+        for i in range(1, depth):
+            entering = context_size if i == 1 else 0
+            self.transitions.append(TransitionCell(input_size=entering, blocks=blocks, **sizes))
+        self.is_single = depth == 1 and cell_norm == "none"  # what torch's kernels compute
 
     def init_weights(self) -> None:
         """Xavier-uniform input matrices and orthogonal recurrent matrices, gate by gate; biases zero."""
         init_gates(self.input_to_gates, self.gates, nn.init.xavier_uniform_)
         init_gates(self.state_to_gates, self.gates, nn.init.orthogonal_)
+        for cell in self.transitions:
+            cell.init_gates(self.gates)
 
     @abstractmethod
     def step(self, entering: Tensor, recurrent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
@@ -54,7 +87,7 @@ class SteppingMixer(RecurrentMixer):
     ) -> MixerOutput:
         start = tuple([state[name] for name in self.state_names])
         fused = None
-        if not return_steps:
+        if self.is_single and not return_steps:
             one_step = x.shape[1] == 1
             fused = self._fuse_step(x, mask, start) if one_step else self._fuse_steps(x, mask, start, return_state)
         if fused is not None:
@@ -73,7 +106,7 @@ class SteppingMixer(RecurrentMixer):
 
         Through the linear layers as modules.
         """
-        entering = self.input_to_gates(x).to(state[0].dtype)  # (B, T, G D)
+        entering = self.input_norm(self.input_to_gates(x)).to(state[0].dtype)  # (B, T, G D)
         masks = [None] * x.shape[1] if mask is None else mask.unbind(1)
         trail = []
         for real, gates in zip(masks, entering.unbind(1), strict=True):
@@ -83,7 +116,7 @@ class SteppingMixer(RecurrentMixer):
 
     def _exported_loop(self, x: Tensor, mask: Tensor | None, start: States, wanted: int) -> tuple[States, States]:
         """As ``_loop``, in a graph for any number of steps."""
-        entering = self.input_to_gates(x).to(start[0].dtype)  # (B, T, G D)
+        entering = self.input_norm(self.input_to_gates(x)).to(start[0].dtype)  # (B, T, G D)
 
         def step(state: States, read: States) -> States:
             return self._advance(read[0], read[1] if len(read) > 1 else None, state, x.dtype)
@@ -93,9 +126,14 @@ class SteppingMixer(RecurrentMixer):
 
     def _advance(self, gates: Tensor, real: Tensor | None, state: States, dtype: torch.dtype) -> States:
         """The states after one step: ``gates`` (B, G D) enter, ``real`` (B,) bool is False where states are kept."""
-        recurrent = self.state_to_gates(state[0].to(dtype)).to(state[0].dtype)  # (B, G D)
-        new = self.step(gates, recurrent, *state)
+        new = self._first_cell(gates, state, dtype)
+        for cell in self.transitions:
+            new = self.step(*cell(None, new[0], dtype), *new)
         return tuple([carry(real, after, before) for after, before in zip(new, state, strict=True)])
+
+    def _first_cell(self, gates: Tensor, state: States, dtype: torch.dtype) -> States:
+        recurrent = self.state_norm(self.state_to_gates(state[0].to(dtype))).to(state[0].dtype)  # (B, G D)
+        return self.step(gates, recurrent, *state)
 
     def _fuse_step(self, x: Tensor, mask: Tensor | None, start: tuple[Tensor, ...]) -> Fused | None:
         """One step in torch's kernel: h (B, 1, D) and the state after it; None where that kernel does not apply."""
@@ -129,18 +167,3 @@ class SteppingMixer(RecurrentMixer):
             return hidden, tuple([tensor.squeeze(0) for tensor in final])
         hidden = spread_back(hidden, mask, start[0])
         return hidden, tuple([hidden[:, -1]] * len(start))
-
-
-def init_gates(linear: nn.Linear, gates: int, fill: Any) -> None:
-    """Fills each gate's block of ``linear`` (gates * D, D_in) by itself and zeroes the bias.
-
-    Built as full tensors, since transformers marks what came from a checkpoint on whole parameters, not on slices.
-    Such weights are left alone: those that were quantised while they were loaded cannot even be asked for a copy.
-    """
-    if not getattr(linear.weight, "_is_hf_initialized", False):
-        weight = torch.empty_like(linear.weight, dtype=torch.float32)
-        for block in weight.chunk(gates, dim=0):
-            fill(block)
-        init.copy_(linear.weight, weight)
-    if linear.bias is not None:
-        init.zeros_(linear.bias)

@@ -4,19 +4,25 @@ from typing import Any
 
 from .mixer_attention import FullAttentionMixer
 from .mixer_attentive import BahdanauGRUMixer
+from .mixer_conditional import ConditionalGRUMixer, ConditionalLSTMMixer
 from .mixer_gru import GRUMixer
 from .mixer_lstm import LSTMMixer
+from .mixer_luong import LuongGRUMixer, LuongLSTMMixer
 from .mixer_mingru import MinGRUMixer
 from .mixer_rnn import ElmanMixer
 from .mixer_ssru import KimSSRUMixer, SSRUMixer
 
 MIXERS: dict[str, type[Any]] = {
     "bahdanau_gru": BahdanauGRUMixer,
+    "conditional_gru": ConditionalGRUMixer,
+    "conditional_lstm": ConditionalLSTMMixer,
     "elman": ElmanMixer,
     "full_attention": FullAttentionMixer,
     "gru": GRUMixer,
     "kim_ssru": KimSSRUMixer,
     "lstm": LSTMMixer,
+    "luong_gru": LuongGRUMixer,
+    "luong_lstm": LuongLSTMMixer,
     "mingru": MinGRUMixer,
     "ssru": SSRUMixer,
 }
@@ -51,3 +57,29 @@ def attends_itself(entry: str) -> bool:
 def recurs(entry: str) -> bool:
     """Whether a part of the entry is recurrent, and so reads in a direction."""
     return any(MIXERS[name].kind == "recurrent" for name in split_mixer(entry))
+
+
+def cell_options(name: str, **options: Any) -> dict[str, Any]:
+    """``depth``, ``cell_norm`` and ``norm_eps`` for a mixer that may be built of several cells, else nothing."""
+    return options if MIXERS[name].takes_depth else {}
+
+
+def cell_depth(depths: int | list[int] | None, entry: str, layer_idx: int) -> int:
+    """How many cells a step of this layer passes through, of a field that names one number a layer or one for all."""
+    if isinstance(depths, list):
+        return depths[layer_idx]
+    least: int = max(MIXERS[name].least_depth for name in split_mixer(entry))
+    return least if depths is None else depths
+
+
+def encoder_states(entry: str, depth: int) -> list[str]:
+    """The kinds of states that an encoder may hand to a layer with this entry, in order: ``["h", "c"]`` of an LSTM.
+
+    ``depth`` is the number of cells of a stack that is one mixer.
+    """
+    kinds: list[str] = []
+    for name in split_mixer(entry):
+        if MIXERS[name].kind == "recurrent":
+            stack = getattr(MIXERS[name], "cell_class", None)
+            kinds += (stack.encoder_states * depth) if stack else MIXERS[name].encoder_states
+    return kinds

@@ -34,15 +34,17 @@ from .configuration_rnnattn import RnnAttnConfig
 from .decoder_cache import check_cache, new_cache, own_cache
 from .decoder_layer import Masks, RnnAttnDecoderLayer
 from .embeddings import RnnAttnEmbeddings
-from .encoder_layer import RnnAttnEncoderLayer
-from .inputs import as_bool_mask, check_lengths, check_memory, continued, first_and_last, mean_over_real, positions_of
+from .encoder_layer import RnnAttnEncoderLayer, RnnAttnEncoderOutput
+from .initial_state import build_summary
+from .inputs import as_bool_mask, check_lengths, check_memory, check_states, continued, positions_of
 from .lookup_rnnattn import SourceLookupCandidateGenerator, real_tokens
 from .loss_rnnattn import seq2seq_loss, shift_tokens_right
-from .mixer_attention import AdditiveCrossAttention, FullAttentionMixer, MultiHeadCrossAttention
+from .mixer_attention import FullAttentionMixer, MultiHeadCrossAttention, ScoredCrossAttention
 from .mixer_base import RecurrentMixer
-from .mixers import attends_itself, recurs
+from .mixers import attends_itself
 from .norms import build_norm
 from .plain_linear import linear
+from .readout import build_readout
 from .saving_rnnattn import is_weights, save_at_once
 from .shortlist_rnnattn import Candidates, ShortlistMixin
 from .source_length_rnnattn import SourceLengthMixin
@@ -182,17 +184,6 @@ def _embeddings(config: Any, side: str) -> RnnAttnEmbeddings:
     )
 
 
-def _memory_ends(config: Any) -> str:
-    """Where the encoder's last layer ends: at the ``last`` real token, at the ``first``, or each half at its own."""
-    own = config.is_encoder_decoder  # else the encoder is another model, which this config does not describe
-    if not own or not config.encoder_layers or not recurs(config.encoder_mixers[-1]):
-        return "last"
-    direction = config.encoder_directions[-1]
-    if direction == "both":
-        return "both" if config.encoder_merge == "concat" else "last"
-    return "first" if direction == "backward" else "last"
-
-
 def _final_norm(config: Any, size: int) -> nn.Module:
     """With norms before the sublayers, nothing has normalised the stream at the end of the stack."""
     return (
@@ -246,6 +237,8 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         self.layers = nn.ModuleList([RnnAttnEncoderLayer(config, i) for i in range(config.encoder_layers)])
         self.norm = _final_norm(config, config.encoder_hidden_size)
         self.attends = any(map(attends_itself, config.encoder_mixers))
+        # Without a decoder of ours nobody asks for the states, and a fused kernel that cannot give them may run.
+        self.gives_states = config.is_encoder_decoder and config.decoder_init == "encoder_state"
         self.gradient_checkpointing = False
         self.post_init()
 
@@ -271,7 +264,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> BaseModelOutput:
+    ) -> RnnAttnEncoderOutput:
         """Encodes a batch.
 
         Args:
@@ -293,9 +286,12 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
             position_ids = positions_of(mask, 0, length, inputs.device)
         hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, mask)
         prepared = create_bidirectional_mask(self.config, hidden_states, mask) if self.attends else None
+        ends: list[Tensor] = []
         for layer in self.layers:
-            hidden_states = layer(hidden_states, mask, prepared, **kwargs)
-        return BaseModelOutput(last_hidden_state=self.norm(hidden_states))
+            hidden_states, *states = layer(hidden_states, mask, prepared, self.gives_states, **kwargs)
+            ends += states
+        final_states = torch.stack(ends, dim=1).to(hidden_states.dtype) if ends else None
+        return RnnAttnEncoderOutput(last_hidden_state=self.norm(hidden_states), final_states=final_states)
 
 
 DECODER_STATES = OutputRecorder(RnnAttnDecoderLayer, index=0)
@@ -317,7 +313,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         "attentions": OutputRecorder(FullAttentionMixer, index=1),
         "cross_attentions": [
             OutputRecorder(MultiHeadCrossAttention, index=1),
-            OutputRecorder(AdditiveCrossAttention, index=1),
+            OutputRecorder(ScoredCrossAttention, index=1),
             OutputRecorder(RecurrentMixer, index=3),  # the weights of cells that read the encoder, None of the others
         ],
     }
@@ -330,10 +326,13 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
             [RnnAttnDecoderLayer(config, i, has_encoder=has_encoder) for i in range(config.decoder_layers)]
         )
         self.norm = _final_norm(config, config.hidden_size)
+        self.readout = build_readout(config, self.layers)
         self.attends = any(map(attends_itself, config.decoder_mixers))
-        self.summarise = {"zeros": None, "mean": mean_over_real, "last": self._last_state}[config.decoder_init]
+        self.summarise = build_summary(config)
+        self.starts_from_states = config.decoder_init == "encoder_state"
+        layers: Any = self.layers
+        self.states_started = sum(len(names) for layer in layers for names in layer.start_names)
         self.attends_multi_head = any(isinstance(module, MultiHeadCrossAttention) for module in self.modules())
-        self.memory_ends = _memory_ends(config)
         self.gradient_checkpointing = False
         self.post_init()
 
@@ -349,14 +348,6 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         """Resizes the target vocabulary."""
         return self._resize_table("vocab_size", new_num_tokens, pad_to_multiple_of, mean_resizing)
 
-    def _last_state(self, memory: Tensor, mask: Tensor | None) -> Tensor:
-        """The encoder's output (B, C) where its last layer ended."""
-        first, last = first_and_last(memory, mask)
-        if self.memory_ends == "both":
-            half = memory.shape[-1] // 2
-            return torch.cat([last[:, :half], first[:, half:]], dim=-1)
-        return first if self.memory_ends == "first" else last
-
     @merge_with_config_defaults
     @capture_outputs
     def forward(
@@ -370,6 +361,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        encoder_final_states: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPastAndCrossAttentions:
         """Decodes T more tokens.
@@ -384,10 +376,11 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
                 here if ``use_cache``.
             token_type_ids: (B, T) segments; all 0 if not given.
             position_ids: (B, T); padding is not counted if not given.
+            encoder_final_states: (B, N, C), the encoder's ``final_states``, for ``decoder_init`` "encoder_state".
 
         Raises:
-            ValueError: no rows, no tokens, encoder output missing or unexpected, a mask of another shape, a cache of
-                another kind, or too many positions.
+            ValueError: no rows, no tokens, encoder output or states missing or unexpected, a mask of another shape, a
+                cache of another kind, or too many positions.
             TypeError: a floating-point mask.
         """
         inputs = _check_one_of(input_ids, inputs_embeds, "decoder_")
@@ -408,19 +401,24 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
             mask = None if whole is None else whole[:, -length:]
             causal_mask, positions = whole, positions_of(whole, past, length, inputs.device)
         positions = positions if position_ids is None else position_ids
-        hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, positions, mask)
+        embedded = hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, positions, mask)
         if self.attends:
             causal_mask = create_causal_mask(self.config, hidden_states, causal_mask, own_cache(past_key_values))
         masks, memory, summary = Masks(mask, causal_mask, None, None), None, None
         if encoder_hidden_states is not None:
             masks = self._masks(hidden_states, mask, causal_mask, encoder_hidden_states, encoder_attention_mask)
-            memory, summary = self.read_encoder(encoder_hidden_states, masks.memory_mask, past_key_values)
+            memory, summary = self.read_encoder(
+                encoder_hidden_states, masks.memory_mask, past_key_values, encoder_final_states
+            )
+        context = None
         for layer in self.layers:
-            hidden_states = layer(
+            hidden_states, read = layer(
                 hidden_states, memory, summary, masks, past_key_values=past_key_values, use_cache=use_cache, **kwargs
             )
+            context = context if read is None else read
         return BaseModelOutputWithPastAndCrossAttentions(
-            last_hidden_state=self.norm(hidden_states), past_key_values=past_key_values
+            last_hidden_state=self.readout(embedded, self.norm(hidden_states), context),
+            past_key_values=past_key_values,
         )
 
     def _masks(
@@ -434,14 +432,24 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         return Masks(mask, causal_mask, memory_mask, prepared)
 
     def read_encoder(
-        self, encoder_hidden_states: Tensor, mask: Tensor | None, past_key_values: Any
+        self,
+        encoder_hidden_states: Tensor,
+        mask: Tensor | None,
+        past_key_values: Any,
+        final_states: Tensor | None = None,
     ) -> tuple[Tensor | None, Tensor | None]:
-        """The encoder's output clean of padding, and its summary (B, C); None for what the cache already holds."""
+        """The encoder's output clean of padding, and its summary (B, C), or its states; None for what the cache holds.
+
+        Raises:
+            ValueError: the encoder's states are missing or have another shape than (B, N, C).
+        """
         if past_key_values is not None and past_key_values.is_updated.get(len(self.layers) - 1):
             return None, None
         memory = encoder_hidden_states
         if mask is not None:
             memory = torch.where(mask[..., None], memory, 0.0)
+        if self.starts_from_states:
+            return memory, check_states(final_states, memory, self.states_started)
         return memory, None if self.summarise is None else self.summarise(memory, mask)
 
 
@@ -535,6 +543,7 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
             attention_mask=decoder_attention_mask,
             encoder_hidden_states=encoder_outputs.last_hidden_state,
             encoder_attention_mask=attention_mask,
+            encoder_final_states=getattr(encoder_outputs, "final_states", None),
             past_key_values=past_key_values,
             token_type_ids=decoder_token_type_ids,
             position_ids=decoder_position_ids,
@@ -594,7 +603,8 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, ShortlistMixin, So
         super().__init__(as_kind(config, is_encoder_decoder=True))
         config = self.config
         self.model = RnnAttnModel(config)
-        self.readout, self.lm_head = build_output(config, config.hidden_size, config.vocab_size)
+        width = self.model.decoder.readout.output_size
+        self.readout, self.lm_head = build_output(config, width, config.vocab_size)
         self.written_tokens = build_written_tokens(config)
         self.post_init()
 

@@ -1,5 +1,7 @@
-"""Norms, and the three ways of placing them around a sublayer."""
+"""Norms, and the three ways of placing them around a sublayer; norms inside recurrent cells."""
 
+import torch
+import transformers.initialization as init
 from torch import Tensor, nn
 
 NORM_POSITIONS = ("pre", "post", "none")
@@ -9,6 +11,45 @@ NORMS: dict[str, type[nn.Module]] = {"layer_norm": nn.LayerNorm, "rms_norm": nn.
 def build_norm(norm_type: str, size: int, eps: float) -> nn.Module:
     """A norm over the last dimension of width ``size``."""
     return NORMS[norm_type](size, eps=eps)
+
+
+CELL_NORMS = ("none", "layer_norm", "split_layer_norm")
+
+
+class SplitLayerNorm(nn.Module):
+    """Layer norm of blocks of the last dimension, each by itself.
+
+    Args:
+        blocks: their widths.
+        eps: added to each variance.
+    """
+
+    def __init__(self, blocks: list[int], eps: float) -> None:
+        super().__init__()
+        self.blocks = blocks
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(sum(blocks)))
+        self.bias = nn.Parameter(torch.zeros(sum(blocks)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., sum of blocks) -> the same shape."""
+        parts = zip(*(torch.split(tensor, self.blocks, -1) for tensor in (x, self.weight, self.bias)), strict=True)
+        normed = [
+            nn.functional.layer_norm(part, part.shape[-1:], scale, shift, self.eps) for part, scale, shift in parts
+        ]
+        return torch.cat(normed, dim=-1)
+
+    def init_weights(self) -> None:
+        """Scales of one, shifts of zero."""
+        init.ones_(self.weight)
+        init.zeros_(self.bias)
+
+
+def build_cell_norm(cell_norm: str, blocks: list[int], eps: float) -> nn.Module:
+    """A norm of what enters a cell's gates, whose widths are ``blocks``: of all together, or of each by itself."""
+    if cell_norm == "none":
+        return nn.Identity()
+    return nn.LayerNorm(sum(blocks), eps=eps) if cell_norm == "layer_norm" else SplitLayerNorm(blocks, eps)
 
 
 class Connection(nn.Module):

@@ -28,9 +28,10 @@ class SourceLengthCriteria(StoppingCriteria):
 class SourceLengthMixin(GenerationMixin):
     """``generate`` that knows ``max_length_factor``, as Marian's decoder has it.
 
-    A target then ends at floor(factor x tokens of its source, the end token included), whatever stands beside it in
-    the batch, and earlier if ``max_new_tokens`` or ``max_length`` is less. The setting lives in the generation config
-    and is saved with it; ``generate(max_length_factor=...)`` overrides it where the config has it, None turns it off.
+    A target then ends at floor(factor x tokens of its source + ``max_length_offset``), whatever stands beside it in
+    the batch, and earlier if ``max_new_tokens`` or ``max_length`` is less. The end token counts where sources have
+    one; the offset is 0 unless the config has it. The settings live in the generation config and are saved with it;
+    ``generate(max_length_factor=...)`` overrides it where the config has it, None turns it off.
     """
 
     def _prepare_generation_config(
@@ -38,7 +39,7 @@ class SourceLengthMixin(GenerationMixin):
     ) -> tuple[Any, dict[str, Any]]:
         config, model_kwargs = super()._prepare_generation_config(generation_config, *args, **kwargs)
         if getattr(config, "max_length_factor", None) is not None:
-            _check_factor(config.max_length_factor)
+            _check(config.max_length_factor, _offset(config))
             config._source_mask = model_kwargs.get("attention_mask")
             given = (kwargs.get("max_length"), getattr(generation_config, "max_length", None))
             if (*given, self.generation_config.max_length) == (None, None, None):  # type: ignore[attr-defined]
@@ -52,7 +53,9 @@ class SourceLengthMixin(GenerationMixin):
     ) -> Any:
         factor = getattr(generation_config, "max_length_factor", None)
         if factor is not None:
-            limits = _limits(factor, kwargs["inputs_tensor"], generation_config._source_mask)
+            limits = _limits(
+                factor, _offset(generation_config), kwargs["inputs_tensor"], generation_config._source_mask
+            )
             generation_config._longest_targets = limits + kwargs["input_ids_length"]
             if has_default_max_length and generation_config.max_new_tokens is None:
                 generation_config.max_new_tokens = int(limits.max())
@@ -65,13 +68,24 @@ class SourceLengthMixin(GenerationMixin):
         return criteria
 
 
-def _check_factor(factor: Any) -> None:
-    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 < factor < math.inf:
+def _offset(generation_config: Any) -> Any:
+    offset = getattr(generation_config, "max_length_offset", None)
+    return 0 if offset is None else offset
+
+
+def _check(factor: Any, offset: Any) -> None:
+    if not _is_number(factor) or not 0 < factor < math.inf:
         raise ValueError(f"max_length_factor must be positive and finite, or None, got {factor!r}")
+    if not _is_number(offset) or not 0 <= offset < math.inf:
+        raise ValueError(f"max_length_offset must be at least 0 and finite, or None, got {offset!r}")
 
 
-def _limits(factor: float, source: Tensor, mask: Tensor | None) -> Tensor:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _limits(factor: float, offset: float, source: Tensor, mask: Tensor | None) -> Tensor:
     """(B,) the most tokens of each target, at least 1."""
     batch, length = source.shape[:2]
     lengths = torch.full((batch,), length) if mask is None else (mask != 0).sum(-1).cpu()
-    return (lengths.double() * factor).floor().long().clamp(min=1)
+    return (lengths.double() * factor + offset).floor().long().clamp(min=1)

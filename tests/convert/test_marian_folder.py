@@ -96,8 +96,8 @@ def test_an_earlier_folder_is_replaced_or_left_as_it_was(folder, tmp_path):
 
 
 def test_nothing_is_written_where_something_is_refused(tmp_path):
-    (tmp_path / "model.npz").write_bytes(npz_bytes("type: s2s", student(pieces=1024).tensors))
-    with pytest.raises(ValueError, match="type is 's2s'"):
+    (tmp_path / "model.npz").write_bytes(npz_bytes("type: multi-s2s", student(pieces=1024).tensors))
+    with pytest.raises(ValueError, match="type is 'multi-s2s'"):
         convert_marian(tmp_path / "model.npz", VOCABULARY, output=tmp_path / "converted")
     assert {path.name for path in tmp_path.iterdir()} == {"model.npz"}
 
@@ -105,10 +105,9 @@ def test_nothing_is_written_where_something_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "vocabularies", "message"),
     [
-        ({"pieces": 13}, [VOCABULARY], "has 1024 pieces, Wemb .* has 13 rows"),
+        ({"pieces": 13}, [VOCABULARY], "has 1024 tokens, Wemb .* has 13 rows"),
         ({"pieces": 1024}, [VOCABULARY, VOCABULARY], "one vocabulary for both sides"),
         ({"pieces": 1024, "shared": False}, [VOCABULARY], "a vocabulary for each side"),
-        ({"pieces": 1024}, ["vocab.yml"], "must be a SentencePiece model"),
         ({"pieces": 1024}, ["vocab.fsv"], "must be a SentencePiece model"),
     ],
 )

@@ -11,14 +11,16 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicLayer
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 
-import reference
-from hf_rnnattn.model.attention import AdditiveScore, eager_attention_forward, masked_softmax
-from hf_rnnattn.model.mixer_attention import AdditiveCrossAttention, FullAttentionMixer, MultiHeadCrossAttention
+import reference_attention
+from hf_rnnattn.model.attention import eager_attention_forward, masked_softmax
+from hf_rnnattn.model.attention_scores import AdditiveScore, DotScore, GeneralScore, build_score
+from hf_rnnattn.model.mixer_attention import FullAttentionMixer, MultiHeadCrossAttention, ScoredCrossAttention
 from model_zoo import tiny_config
 
 ROWS, T, S, QUERY, MEMORY, HIDDEN, HEADS, ATTENTION = 4, 3, 5, 6, 10, 8, 2, 7
 MULTI_HEAD = ["eager", "sdpa"]
-KINDS = [*MULTI_HEAD, "additive"]
+SCORED = ["additive", "general"]
+KINDS = [*MULTI_HEAD, *SCORED]
 EXACT = {"rtol": 0.0, "atol": 1e-12}
 
 
@@ -33,8 +35,8 @@ def cross_attention(kind: str, seed: int = 0) -> nn.Module:
     """A seeded cross-attention in float64, with every parameter random."""
     torch.manual_seed(seed)
     sizes = {"query_size": QUERY, "memory_size": MEMORY, "hidden_size": HIDDEN, "dropout": 0.0}
-    if kind == "additive":
-        module: nn.Module = AdditiveCrossAttention(attention_size=ATTENTION, **sizes)
+    if kind in SCORED:
+        module: nn.Module = ScoredCrossAttention(score=kind, attention_size=ATTENTION, **sizes)
     else:
         module = MultiHeadCrossAttention(config_for(kind), num_heads=HEADS, **sizes)
     for parameter in module.parameters():
@@ -47,17 +49,17 @@ def read(module: Any, x: Tensor, memory: Tensor, mask: Tensor | None) -> tuple[T
     prepared = None
     if isinstance(module, MultiHeadCrossAttention):
         prepared = create_bidirectional_mask(module.config, x, mask, encoder_hidden_states=memory)
-    output, weights = module(x, *module.prepare_memory(memory), prepared, mask)
+    output, weights, _ = module(x, *module.prepare_memory(memory), prepared, mask)
     return output, weights
 
 
 def expected(module: nn.Module, x: Tensor, memory: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """The same by the naive loop."""
     weights = dict(module.named_parameters())
-    if isinstance(module, AdditiveCrossAttention):
-        return reference.additive_attention(weights, x, memory, mask)
+    if isinstance(module, ScoredCrossAttention):
+        return reference_attention.scored_attention(weights, x, memory, mask)
     allowed = None if mask is None else mask[:, None].expand(-1, x.shape[1], -1)
-    return reference.multi_head_attention(weights, x, memory, HEADS, allowed)
+    return reference_attention.multi_head_attention(weights, x, memory, HEADS, allowed)
 
 
 def inputs(seed: int = 0, requires_grad: bool = False) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,7 +110,7 @@ def test_self_attention_equals_the_loop(kind: str, causal: bool) -> None:
     output, weights = mixer(x, prepared)
     allowed = mask[:, None].expand(-1, S, -1)
     allowed = allowed.tril() if causal else allowed
-    want, want_weights = reference.multi_head_attention(dict(mixer.named_parameters()), x, x, HEADS, allowed)
+    want, want_weights = reference_attention.multi_head_attention(dict(mixer.named_parameters()), x, x, HEADS, allowed)
     # Where a query is itself padding nobody looks, and with padding on the left it may have nothing to read.
     torch.testing.assert_close(output[mask], want[mask], **EXACT)
     if kind == "eager":
@@ -303,3 +305,19 @@ def test_dropout_on_weights_is_for_training_only(kind: str) -> None:
     assert torch.equal(read(module, x, memory, mask)[0], without)
     module.train()
     assert not torch.allclose(read(module, x, memory, mask)[0], without)
+
+
+def test_the_general_score_with_the_identity_is_the_dot_score():
+    general, dot = GeneralScore(query_size=MEMORY, key_size=MEMORY).double(), DotScore(size=MEMORY)
+    nn.init.eye_(general.query_proj.weight)
+    query, memory = torch.randn(ROWS, T, MEMORY).double(), torch.randn(ROWS, S, MEMORY).double()
+    assert torch.equal(general(query, general.prepare_keys(memory)), dot(query, dot.prepare_keys(memory)))
+    torch.testing.assert_close(dot(query, memory)[1, 2, 3], (query[1, 2] * memory[1, 3]).sum(), **EXACT)
+
+
+def test_scores_that_do_not_exist_or_do_not_fit_are_refused():
+    sizes = {"query_size": QUERY, "key_size": MEMORY, "attention_size": ATTENTION}
+    with pytest.raises(ValueError, match="a score must be one of additive, dot, general, got 'cosine'"):
+        build_score("cosine", **sizes)
+    with pytest.raises(ValueError, match="needs queries and slots of one width, got 6 and 10"):
+        build_score("dot", **sizes)

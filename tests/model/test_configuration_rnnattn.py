@@ -12,12 +12,12 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError, StrictDataclassFieldValidationError
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, DynamicCache, PreTrainedConfig, StaticCache
 
 from hf_rnnattn import RnnAttnConfig, RnnAttnForConditionalGeneration
 from hf_rnnattn.model.config_checks import BOUNDS, CHOICES
-from model_zoo import DECODER_MIXERS, ENCODER_MIXERS, ZOO, batch, build, realigned, tiny_config, tiny_model
+from model_zoo import ZOO, batch, build, realigned, tiny_config, tiny_model
+from random_configs import valid_fields
 
 OWN_FIELDS = {field.name for field in dataclasses.fields(RnnAttnConfig)} - {
     field.name for field in dataclasses.fields(PreTrainedConfig)
@@ -106,7 +106,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"encoder_mixers": ["lstmm", "gru"]},
-        "unknown mixer 'lstmm'; choose from bahdanau_gru, elman, full_attention, gru",
+        "unknown mixer 'lstmm'; choose from bahdanau_gru, conditional_gru, conditional_lstm, elman",
     ),
     ({"decoder_mixers": ["gru+", "gru"]}, "unknown mixer ''; choose from"),
     ({"encoder_mixers": ["bahdanau_gru", "gru"]}, "encoder_mixers has 'bahdanau_gru', which reads an encoder"),
@@ -114,12 +114,39 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"encoder_layers": 2, "encoder_mixers": ["gru"] * 3}, "encoder_mixers has 3 entries, encoder_layers is 2"),
     ({"decoder_layers": 3, "decoder_mixers": ["gru"] * 2}, "decoder_mixers has 2 entries, decoder_layers is 3"),
     ({"encoder_directions": ["both"]}, "encoder_directions has 1 entries, encoder_layers is 2"),
-    ({"encoder_directions": ["both", "up"]}, "encoder_directions must be among forward, backward, both, got 'up'"),
+    (
+        {"encoder_directions": ["both", "up"]},
+        "encoder_directions must be among forward, backward, both, both_swapped, got 'up'",
+    ),
     (
         {"encoder_hidden_size": 9, "encoder_mixers": ["gru"]},
         "encoder_hidden_size must be even for encoder_merge 'concat'",
     ),
-    ({"cross_attention": "dot"}, "cross_attention must be one of multi_head, additive, got 'dot'"),
+    ({"cross_attention": "cosine"}, "cross_attention must be one of multi_head, additive, dot, general, none, got"),
+    (
+        {"decoder_mixers": ["luong_gru", "gru"], "cross_attention": "multi_head"},
+        "cross_attention must be one of additive, dot, general for 'luong_gru', got 'multi_head'",
+    ),
+    (
+        {"cross_attention": "dot", "encoder_hidden_size": 8},
+        "cross_attention 'dot' needs one width, got hidden_size 16 and encoder_hidden_size 8",
+    ),
+    ({"cross_attention": "none", "readout": "deep"}, "readout 'deep' needs what the decoder reads of the encoder"),
+    (
+        {"decoder_mixers": ["conditional_gru", "gru"], "decoder_cell_depths": 1},
+        "decoder_cell_depths must be in [2, 1024] for 'conditional_gru', got 1",
+    ),
+    ({"decoder_cell_depths": [1, 0]}, "decoder_cell_depths must be in [1, 1024] for 'full_attention', got 0"),
+    ({"encoder_cell_depths": [1, 2]}, "encoder_cell_depths must be 1 for 'full_attention', which has one cell, got 2"),
+    ({"encoder_cell_depths": [1]}, "encoder_cell_depths has 1 entries, encoder_layers is 2"),
+    (
+        {"decoder_init": "encoder_state", "encoder_mixers": ["lstm", "gru"], "decoder_mixers": ["gru", "lstm"]},
+        "needs the same states on both sides, got h+c+h in the encoder and h+h+c in the decoder",
+    ),
+    (
+        {"decoder_init": "encoder_state", "encoder_merge": "sum"},
+        "decoder_init 'encoder_state' needs encoder_merge 'concat' or 'separate', got 'sum'",
+    ),
     ({"activation_function": "gelou"}, "activation_function 'gelou' is not one of transformers' ACT2FN"),
     ({"embedding_size": 9, "decoder_position_embedding": "sinusoidal"}, "embedding_size must be even for sinusoidal"),
     ({"encoder_mixers": [], "encoder_hidden_size": 8}, "without encoder layers, encoder_hidden_size (8) must be"),
@@ -302,51 +329,6 @@ def test_every_field_is_documented_once_and_nothing_else_is() -> None:
 
 
 # --- round trips and every combination -------------------------------------------------------------------------------
-
-
-def entries(names: list[str]) -> st.SearchStrategy[str]:
-    """A layer's entry: one mixer, or several of which at most one is attention."""
-    parts = st.lists(st.sampled_from(names), min_size=1, max_size=3)
-    return parts.filter(lambda part: part.count("full_attention") <= 1).map("+".join)
-
-
-@st.composite
-def valid_fields(draw: st.DrawFn) -> dict[str, Any]:
-    """Fields of a random small config."""
-    fields: dict[str, Any] = {
-        "encoder_mixers": draw(st.lists(entries(ENCODER_MIXERS), max_size=2)),
-        "decoder_mixers": draw(st.lists(entries(DECODER_MIXERS), min_size=1, max_size=2)),
-        "hidden_size": draw(st.sampled_from([4, 8, 12])),
-        "encoder_hidden_size": draw(st.sampled_from([None, 8, 12])),
-        "embedding_size": draw(st.sampled_from([None, 6, 8])),
-        "vocab_size": draw(st.integers(5, 12)),
-        "encoder_vocab_size": draw(st.sampled_from([None, 7, 12])),
-        "encoder_attention_heads": draw(st.sampled_from([1, 2, 4])),
-        "decoder_attention_heads": draw(st.sampled_from([1, 2, 4])),
-        "encoder_ffn_dim": draw(st.sampled_from([0, 5])),
-        "decoder_ffn_dim": draw(st.sampled_from([0, 5])),
-        "attention_size": draw(st.sampled_from([None, 1, 3])),
-        "type_vocab_size": draw(st.integers(0, 2)),
-        "activation_function": draw(st.sampled_from(["gelu", "relu", "tanh"])),
-        "dropout": draw(st.sampled_from([0, 0.0, 0.3])),
-        "pad_token_id": draw(st.sampled_from([None, 0, 2])),
-        "eos_token_id": draw(st.sampled_from([None, 2, [2, 3]])),
-        "max_position_embeddings": draw(st.integers(8, 12)),
-    }
-    for name, choices in CHOICES.items():
-        fields[name] = draw(st.sampled_from(choices))
-    for name in ("residual", "embedding_norm", "scale_embedding", "tie_word_embeddings", "output_bias", "use_cache"):
-        fields[name] = draw(st.booleans())
-    layers = len(fields["encoder_mixers"])
-    ways = st.sampled_from(["forward", "backward", "both"])
-    fields["encoder_directions"] = draw(st.lists(ways, min_size=layers, max_size=layers))
-    if not layers:
-        fields["encoder_hidden_size"] = fields["embedding_size"] or fields["hidden_size"]
-    sizes = {fields["encoder_vocab_size"] or fields["vocab_size"], fields["vocab_size"]}
-    fields["share_encoder_decoder_embeddings"] = draw(
-        st.sampled_from([None, False, *([True] if len(sizes) == 1 else [])])
-    )
-    return fields
 
 
 @settings(max_examples=60)

@@ -4,7 +4,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recurrent_cells import BATCH, CLOSE, LENGTH, RECURRENT, plain_arithmetic, random_state, reference, setting
+from recurrent_cells import (
+    BATCH,
+    CLOSE,
+    LENGTH,
+    RECURRENT,
+    first_gates,
+    plain_arithmetic,
+    random_state,
+    reference,
+    setting,
+)
 
 each_cell = pytest.mark.parametrize("name", RECURRENT)
 masked = pytest.mark.parametrize("masked", [False, True], ids=["all_real", "masked"])
@@ -29,6 +39,48 @@ def test_outputs_states_and_steps_equal_the_naive_loop(name, masked, return_step
     if want.weights is not None:
         assert_close(got.weights, want.weights, **CLOSE)
         assert_close(got.context, want.context, **CLOSE)
+
+
+# What the constructors can vary beyond the widths.
+VARIANTS = [
+    *[
+        (name, {"depth": depth, "cell_norm": norm})
+        for name in ("elman", "gru", "lstm", "conditional_gru", "conditional_lstm")
+        for depth, norm in ((3, "none"), (2, "layer_norm"), (3, "split_layer_norm"))
+    ],
+    *[
+        (name, {"score": score, "depth": depth, "input_feeding": feeding})
+        for name in ("luong_gru", "luong_lstm")
+        for score, depth, feeding in (("general", 2, False), ("additive", 2, True), ("general", 1, True))
+    ],
+    ("luong_lstm", {"depth": 2, "cell_norm": "layer_norm", "score": "additive"}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=str)
+@masked
+@stepped
+def test_deep_normalised_and_scored_cells_equal_the_naive_loop_gradients_too(name, options, masked, return_steps):
+    cell, x, mask, state, memory, raw = setting(name, masked, batch=3, length=4, **options)
+    leaves = [x.requires_grad_(), *cell.parameters()]
+    got = cell(x, mask, state, memory, return_steps=return_steps)
+    want = reference(name, cell, x, mask, state, raw)
+    assert_close(got.hidden, want.outputs, **CLOSE)
+    for key in want.state:
+        assert_close(got.state[key], want.state[key], **CLOSE)
+    for key, steps in (got.steps or {}).items():
+        assert_close(steps, want.steps[key], **CLOSE)
+    if want.weights is not None:
+        assert_close(got.weights, want.weights, **CLOSE)
+        assert_close(got.context, want.context, **CLOSE)
+    weighing = torch.randn_like(want.outputs)
+    if memory is not None:  # whose keys must be made anew, with gradients
+        memory = memory._replace(keys=cell.prepare_memory(*raw)[0])
+        got = cell(x, mask, state, memory, return_steps=return_steps)
+    got_grads = torch.autograd.grad((got.hidden * weighing).sum(), leaves, allow_unused=True)
+    want_grads = torch.autograd.grad((want.outputs * weighing).sum(), leaves, allow_unused=True)
+    for got_grad, want_grad in zip(got_grads, want_grads, strict=True):
+        assert_close(got_grad, want_grad, rtol=0.0, atol=1e-10)
 
 
 @each_cell
@@ -64,7 +116,7 @@ def test_gradients_of_the_steps_equal_those_of_the_naive_loop(name):
     want = reference(name, cell, x, mask, state, raw)
     for key in cell.state_names:
         weight = torch.randn_like(want.steps[key])
-        parameters = [cell.input_to_gates.weight, cell.gate_bias if name == "kim_ssru" else cell.input_to_gates.bias]
+        parameters = [first_gates(cell).weight, cell.gate_bias if name == "kim_ssru" else first_gates(cell).bias]
         got_grads = torch.autograd.grad((got.steps[key] * weight).sum(), parameters, retain_graph=True)
         want_grads = torch.autograd.grad((want.steps[key] * weight).sum(), parameters, retain_graph=True)
         for got_grad, want_grad in zip(got_grads, want_grads, strict=True):

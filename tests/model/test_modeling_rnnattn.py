@@ -18,9 +18,13 @@ WITHOUT_GRADIENT = ("k_proj.bias",)
 
 
 def heads_of_cross_attention(config: Any) -> list[int]:
-    """The number of heads with which each layer of the decoder reads the encoder."""
-    single = config.cross_attention != "multi_head"
-    return [1 if single or reads_memory(entry) else config.decoder_attention_heads for entry in config.decoder_mixers]
+    """The number of heads with which each layer of the decoder that reads the encoder does so."""
+    single, none = config.cross_attention != "multi_head", config.cross_attention == "none"
+    return [
+        1 if single or reads_memory(entry) else config.decoder_attention_heads
+        for entry in config.decoder_mixers
+        if reads_memory(entry) or not none
+    ]
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -35,6 +39,8 @@ def test_recorded_outputs_have_their_counts_and_shapes(name: str) -> None:
         assert [tuple(h.shape) for h in output.encoder_hidden_states] == [(rows, source, width) for width in widths]
         assert torch.equal(output.encoder_hidden_states[-1], output.encoder_last_hidden_state)
     widths = [config.embedding_size] + config.decoder_layers * [config.hidden_size]
+    if config.readout == "deep":  # as everywhere in transformers, the last one is what the output matrix reads
+        widths[-1] = config.embedding_size
     assert [tuple(h.shape) for h in output.decoder_hidden_states] == [(rows, target, width) for width in widths]
     attending = sum(map(attends_itself, config.encoder_mixers))
     shape = (rows, config.encoder_attention_heads, source, source)

@@ -48,6 +48,12 @@ def test_the_limit_is_the_product_rounded_down_and_at_least_1(model, factor, exp
     assert lengths(generate(model, max_length_factor=factor)) == expected
 
 
+@pytest.mark.parametrize(("offset", "expected"), [(5, [10, 12, 7]), (0.5, [5, 8, 3]), (None, [5, 7, 2])])
+def test_an_offset_is_added_before_rounding_down(model, offset, expected):
+    model.generation_config.max_length_offset = offset
+    assert lengths(generate(model, max_length_factor=1.25)) == expected
+
+
 def test_the_lower_of_two_limits_holds(model):
     assert lengths(generate(model, max_new_tokens=7)) == [7, 7, 4]
     assert lengths(generate(model, max_length=6)) == [5, 5, 4]
@@ -86,6 +92,13 @@ def test_prompt_lookup_stops_at_the_limit(model):
 def test_other_values_are_refused(model, factor):
     with pytest.raises(ValueError, match="max_length_factor must be positive and finite"):
         generate(model, max_length_factor=factor)
+
+
+@pytest.mark.parametrize("offset", [-1, float("nan"), float("inf"), True, "2"])
+def test_other_offsets_are_refused(model, offset):
+    model.generation_config.max_length_offset = offset
+    with pytest.raises(ValueError, match="max_length_offset must be at least 0 and finite"):
+        generate(model)
 
 
 def test_the_setting_is_saved_with_the_model(model, tmp_path):

@@ -1,0 +1,79 @@
+"""Random valid configs, for tests of what holds for every one of them."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from hf_rnnattn.model.attention_scores import SCORES
+from hf_rnnattn.model.config_checks import CHOICES
+from hf_rnnattn.model.mixer_directions import DIRECTIONS
+from model_zoo import DECODER_MIXERS, ENCODER_MIXERS, MEMORY_READERS
+
+
+def entries(names: list[str]) -> st.SearchStrategy[str]:
+    """A layer's entry: one mixer, or several of which at most one is attention."""
+    parts = st.lists(st.sampled_from(names), min_size=1, max_size=3)
+    return parts.filter(lambda part: part.count("full_attention") <= 1).map("+".join)
+
+
+def reconcile(fields: dict[str, Any]) -> None:
+    """Changes what would contradict itself: how the encoder is read, and the states that are taken from it."""
+    readers = [name for entry in fields["decoder_mixers"] for name in entry.split("+") if name in MEMORY_READERS]
+    one_width = fields["encoder_hidden_size"] in (None, fields["hidden_size"])
+    if any(name.startswith("luong") for name in readers) and fields["cross_attention"] not in SCORES:
+        fields["cross_attention"] = "additive"
+    if fields["cross_attention"] == "dot" and not one_width:
+        fields["cross_attention"] = "general"
+    if fields["cross_attention"] == "none" and not readers:
+        fields["readout"] = "hidden"
+    if fields["decoder_init"] == "encoder_state":
+        fields["encoder_merge"] = "concat"
+        fields["encoder_mixers"] = ["gru"] * len(fields["encoder_mixers"])
+        fields["decoder_mixers"] = ["elman"] * len(fields["encoder_mixers"])
+        fields["readout"] = "hidden"
+        if not fields["decoder_mixers"]:
+            fields["decoder_init"], fields["decoder_mixers"] = "zeros", ["elman"]
+
+
+@st.composite
+def valid_fields(draw: st.DrawFn) -> dict[str, Any]:
+    """Fields of a random small config."""
+    fields: dict[str, Any] = {
+        "encoder_mixers": draw(st.lists(entries(ENCODER_MIXERS), max_size=2)),
+        "decoder_mixers": draw(st.lists(entries(DECODER_MIXERS), min_size=1, max_size=2)),
+        "hidden_size": draw(st.sampled_from([4, 8, 12])),
+        "encoder_hidden_size": draw(st.sampled_from([None, 8, 12])),
+        "embedding_size": draw(st.sampled_from([None, 6, 8])),
+        "vocab_size": draw(st.integers(5, 12)),
+        "encoder_vocab_size": draw(st.sampled_from([None, 7, 12])),
+        "encoder_attention_heads": draw(st.sampled_from([1, 2, 4])),
+        "decoder_attention_heads": draw(st.sampled_from([1, 2, 4])),
+        "encoder_ffn_dim": draw(st.sampled_from([0, 5])),
+        "decoder_ffn_dim": draw(st.sampled_from([0, 5])),
+        "attention_size": draw(st.sampled_from([None, 1, 3])),
+        "type_vocab_size": draw(st.integers(0, 2)),
+        "activation_function": draw(st.sampled_from(["gelu", "relu", "tanh"])),
+        "dropout": draw(st.sampled_from([0, 0.0, 0.3])),
+        "pad_token_id": draw(st.sampled_from([None, 0, 2])),
+        "eos_token_id": draw(st.sampled_from([None, 2, [2, 3]])),
+        "max_position_embeddings": draw(st.integers(8, 12)),
+    }
+    for name, choices in CHOICES.items():
+        fields[name] = draw(st.sampled_from(choices))
+    flags = ["residual", "embedding_norm", "scale_embedding", "tie_word_embeddings", "output_bias", "use_cache"]
+    for name in (*flags, "input_feeding", "decoder_init_cell"):
+        fields[name] = draw(st.booleans())
+    for side in ("encoder", "decoder"):
+        fields[f"{side}_cell_depths"] = draw(st.sampled_from([None, 2, 3]))
+    fields["residual_start"] = draw(st.integers(0, 2))
+    layers = len(fields["encoder_mixers"])
+    ways = st.sampled_from(DIRECTIONS)
+    fields["encoder_directions"] = draw(st.lists(ways, min_size=layers, max_size=layers))
+    if not layers:
+        fields["encoder_hidden_size"] = fields["embedding_size"] or fields["hidden_size"]
+    reconcile(fields)
+    sizes = {fields["encoder_vocab_size"] or fields["vocab_size"], fields["vocab_size"]}
+    fields["share_encoder_decoder_embeddings"] = draw(
+        st.sampled_from([None, False, *([True] if len(sizes) == 1 else [])])
+    )
+    return fields
