@@ -16,6 +16,7 @@ from hf_rnnattn.convert.marian_folder import convert_marian
 from hf_rnnattn.tokenizer_training import train_tokenizers
 from sources import PROJECT
 from students import MODEL, SENTENCES, SHORTLIST, VOCABULARY, recorded
+from toolkit_models import assembled
 
 DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 BLOCK = re.compile(
@@ -70,8 +71,8 @@ MODELS_OF_OTHERS = {
 
 
 def make_workplace(folder: Path) -> Path:
-    """What the documents speak of: the scripts, some data, a student of Marian with sentences and translations, and an
-    (untrained) checkpoint like the quickstart's.
+    """What the documents speak of: the scripts, some data, models of other toolkits, one of them converted, sentences
+    and their translations by it, and an (untrained) checkpoint like the quickstart's.
     """
     (folder / "scripts").symlink_to(PROJECT / "scripts")
     for name in ("train", "validation", "test"):
@@ -82,6 +83,8 @@ def make_workplace(folder: Path) -> Path:
     shutil.copytree(converted_student(), folder / "output" / "en-es")
     for name, lines in (("en.txt", SENTENCES), ("es.txt", recorded("marian.txt"))):
         (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    for toolkit, name in (("joeynmt", "gru_bridge"), ("opennmt", "lstm_general"), ("eole", "lstm")):
+        assembled(toolkit, name, folder / "models" / toolkit)
     (folder / "words.txt").write_text("".join(f"{word}\n" for word, _ in PAIRS), encoding="utf-8")
     letters = [*(word for word, _ in PAIRS), "abcdefghijklmnopqrstuvwxyz"]
     phones = [phones for _, phones in PAIRS]

@@ -228,7 +228,7 @@ conditional_gru, conditional_lstm = _conditional(_gru_gates), _conditional(_lstm
 
 def _luong(gates: Step, names: tuple[str, ...]) -> Callable[..., Run]:
     def luong(weights: dict[str, Any], x: Tensor, mask: Tensor | None, state: State, memory: Any) -> Run:
-        """q_t = the stack on [x_t; a_{t-1}], or on x_t; c_t read with q_t; a_t = tanh(W_a [c_t; q_t] + b_a)."""
+        """q_t = the stack on [x_t; a_{t-1}], or on x_t; c_t read with q_t; a_t = W_a [c_t; q_t] + b_a, or its tanh."""
         depth = len([name for name in state if name.startswith("h.")])
 
         def stack(x_t: Tensor, s: State) -> tuple[Tensor, State]:
@@ -242,7 +242,8 @@ def _luong(gates: Step, names: tuple[str, ...]) -> Callable[..., Run]:
 
         def read(top: Tensor, values: Tensor, slots: Any) -> tuple[Tensor, Tensor, Tensor]:
             alpha, context = scored_read(weights, "score.", top, values, slots)
-            return torch.tanh(affine(weights, "attentional_proj", torch.cat([context, top]))), alpha, context
+            found = affine(weights, "attentional_proj", torch.cat([context, top]))
+            return found if weights.get("attentional_activation") == "none" else torch.tanh(found), alpha, context
 
         def step(x_t: Tensor, s: State, values: Tensor, slots: Any) -> tuple[State, Tensor, Tensor, Tensor]:
             top, new = stack(x_t, s)

@@ -31,6 +31,7 @@ OLD_BEHAVIOUR: dict[str, Any] = {
     "decoder_cell_depths": None,
     "cell_norm": "none",
     "input_feeding": True,  # of mixers that those checkpoints could not have
+    "attentional_activation": "tanh",
     "decoder_init_cell": False,
     "residual_start": 0,
     "readout": "hidden",

@@ -14,6 +14,7 @@ from .attention_scores import SCORES
 from .embeddings import POSITION_EMBEDDINGS
 from .initial_state import STARTS
 from .mixer_directions import DIRECTIONS, MERGES
+from .mixer_luong import ACTIVATIONS
 from .mixers import MIXERS, attends_itself, cell_depth, encoder_states, reads_memory, split_mixer
 from .norms import CELL_NORMS, NORM_POSITIONS, NORMS
 from .readout import READOUTS
@@ -28,6 +29,7 @@ CHOICES = {
     "cell_norm": CELL_NORMS,
     "decoder_init": tuple(STARTS),
     "readout": READOUTS,
+    "attentional_activation": tuple(ACTIVATIONS),
     "norm_position": NORM_POSITIONS,
     "norm_type": tuple(NORMS),
     "encoder_position_embedding": POSITION_EMBEDDINGS,

@@ -67,13 +67,15 @@ class RnnAttnConfig(PreTrainedConfig):
             2015), or ``none``. Mixers that read the encoder inside their recurrence get none; those of Luong read it
             with this score.
         input_feeding: whether the mixers of Luong read what they found at the step before.
+        attentional_activation: what the mixers of Luong apply to the projection of what they found: ``tanh`` or
+            ``none``.
         attention_size: width of the comparison in additive scores; defaults to ``hidden_size``.
         decoder_init: the state in which recurrent decoder layers start: ``zeros``; ``mean``, tanh of a projection of
             the mean of the encoder's output; ``last``, the same of its output where its last layer ended: at
             the last real token, at the first if it reads backward, each half at its own if it concatenates both;
-            ``encoder_state``, the states in which the encoder's own cells ended, the first cell's for the first cell,
-            projected where the widths differ.
-        decoder_init_cell: whether ``mean`` and ``last`` also set the cell state of an LSTM.
+            ``last_linear``, that projection without tanh; ``encoder_state``, the states in which the encoder's own
+            cells ended, the first cell's for the first cell, projected where the widths differ.
+        decoder_init_cell: whether ``mean``, ``last`` and ``last_linear`` also set the cell state of an LSTM.
         norm_position: ``pre``, ``post`` or ``none``. With ``pre`` a norm follows the last layer.
         norm_type: ``layer_norm`` or ``rms_norm``.
         layer_norm_eps: added to the variance in every norm.
@@ -146,6 +148,7 @@ class RnnAttnConfig(PreTrainedConfig):
     cross_attention: str = "multi_head"
     attention_size: int | None = None
     input_feeding: bool = True
+    attentional_activation: str = "tanh"
     decoder_init: str = "zeros"
     decoder_init_cell: bool = False
     norm_position: str = "pre"

@@ -7,6 +7,7 @@ import pytest
 
 from sources import PROJECT
 from students import MODEL, VOCABULARY
+from toolkit_models import assembled
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,26 @@ def test_8_bits_are_kept_where_they_are_asked_for(main, tmp_path):
     assert main(["--from", "marian", str(MODEL), *flags]) == 0
     config = json.loads((tmp_path / "converted" / "config.json").read_text())
     assert config["quantization_config"]["quant_method"] == "torchao"
+
+
+@pytest.mark.parametrize(("toolkit", "name"), [("joeynmt", "gru_zero"), ("opennmt", "gru_dot"), ("eole", "gru")])
+def test_it_converts_what_brings_its_own_words(main, toolkit, name, tmp_path, capsys):
+    model, output = assembled(toolkit, name, tmp_path / "theirs"), str(tmp_path / "ours")
+    assert main(["--from", toolkit, str(model), "--output", output]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == output
+    assert {"model.safetensors", "tokenizer.json"} <= {file.name for file in (tmp_path / "ours").iterdir()}
+
+
+def test_marian_needs_a_vocabulary(main, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--from", "marian", str(MODEL), "--output", str(tmp_path / "ours")])
+    assert "--from marian needs --vocab" in capsys.readouterr().err
+
+
+def test_only_marian_has_8_bits_to_keep(main, capsys):
+    with pytest.raises(SystemExit):
+        main(["--from", "joeynmt", "a", "--output", "b", "--keep_8bit"])
+    assert "--keep_8bit is for --from marian" in capsys.readouterr().err
 
 
 def test_an_error_is_one_line(main, tmp_path, capsys):

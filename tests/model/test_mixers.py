@@ -54,6 +54,7 @@ VARIANTS = [
         for score, depth, feeding in (("general", 2, False), ("additive", 2, True), ("general", 1, True))
     ],
     ("luong_lstm", {"depth": 2, "cell_norm": "layer_norm", "score": "additive"}),
+    ("luong_gru", {"depth": 2, "score": "additive", "attentional_activation": "none"}),
 ]
 
 
