@@ -50,12 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--from", dest="toolkit", choices=sorted(TOOLKITS), required=True, help="Where it comes from.")
     parser.add_argument("--vocab", help="Vocabulary of both sides or of the source, if the model has none beside it.")
     parser.add_argument("--target_vocab", help="Vocabulary of the target, where it is another.")
+    parser.add_argument("--keep_8bit", action="store_true", help="Marian: matrices in 8 bits stay so, with torchao.")
     parser.add_argument("--output", required=True, help="Folder of the checkpoint.")
     arguments = parser.parse_args(argv)
     if arguments.toolkit in NEED_VOCABULARY and arguments.vocab is None:
         parser.error(f"--from {arguments.toolkit} needs --vocab")
+    if arguments.keep_8bit and arguments.toolkit != "marian":
+        parser.error("--keep_8bit is for --from marian: no other toolkit has 8-bit weights")
+    more = {"keep_8bit": True} if arguments.keep_8bit else {}
     try:
-        TOOLKITS[arguments.toolkit](arguments.model, arguments.vocab, arguments.target_vocab, output=arguments.output)
+        TOOLKITS[arguments.toolkit](
+            arguments.model, arguments.vocab, arguments.target_vocab, output=arguments.output, **more
+        )
     except (ValueError, OSError, ImportError) as error:
         return fail("convert_checkpoint.py", error)
     print(arguments.output)

@@ -15,7 +15,7 @@ from hf_rnnattn.model.norms import SplitLayerNorm
 from reference import RECURRENCES, Run
 
 RECURRENT = sorted(name for name in MIXERS if MIXERS[name].kind == "recurrent")
-SCANNED = ["mingru", "ssru"]
+SCANNED = ["kim_ssru", "mingru", "ssru"]
 STEPPING = ["elman", "gru", "lstm"]
 INPUT, HIDDEN, MEMORY, ATTENTION, SLOTS = 5, 4, 6, 3, 5
 BATCH, LENGTH = 4, 7

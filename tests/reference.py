@@ -151,6 +151,19 @@ def ssru(
     return _walk(x, mask, state, step, lambda s: torch.relu(s["c"]))
 
 
+def kim_ssru(
+    weights: dict[str, Tensor], x: Tensor, mask: Tensor | None, state: dict[str, Tensor], memory: Any = None
+) -> Run:
+    """f_t = sigmoid(W_f x_t + b_f); c_t = f_t c_{t-1} + (1 - f_t) W x_t; y_t = relu(c_t)."""
+    candidate_weight, gate_weight = weights["input_to_gates.weight"].chunk(2)
+
+    def step(x_t: Tensor, s: dict[str, Tensor]) -> dict[str, Tensor]:
+        f = torch.sigmoid(gate_weight @ x_t + weights["gate_bias"])
+        return {"c": f * s["c"] + (1 - f) * (candidate_weight @ x_t)}
+
+    return _walk(x, mask, state, step, lambda s: torch.relu(s["c"]))
+
+
 def _walk_reading(
     x: Tensor,
     mask: Tensor | None,
@@ -284,5 +297,6 @@ RECURRENCES: dict[str, Callable[..., Run]] = {
     "luong_gru": luong_gru,
     "luong_lstm": luong_lstm,
     "mingru": mingru,
+    "kim_ssru": kim_ssru,
     "ssru": ssru,
 }

@@ -26,6 +26,7 @@ OLD_BEHAVIOUR: dict[str, Any] = {
     "is_decoder": False,
     "add_cross_attention": False,
     "cross_attention_hidden_size": None,
+    "written_vocab_size": None,
     "encoder_cell_depths": None,
     "decoder_cell_depths": None,
     "cell_norm": "none",

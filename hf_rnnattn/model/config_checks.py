@@ -86,6 +86,9 @@ def _check_numbers(fields: dict[str, Any]) -> None:
     width = fields["cross_attention_hidden_size"]
     if width is not None and not 1 <= width <= MAX_SIZE:
         raise ValueError(f"cross_attention_hidden_size must be in [1, {MAX_SIZE}], got {width}")
+    written = fields["written_vocab_size"]
+    if written is not None and not 1 <= written <= fields["vocab_size"]:
+        raise ValueError(f"written_vocab_size must be in [1, vocab_size ({fields['vocab_size']})], got {written}")
     for name in DROPOUTS:
         if not 0 <= fields[name] < 1:  # False for NaN
             raise ValueError(f"{name} must be in [0, 1), got {fields[name]}")

@@ -97,6 +97,9 @@ class RnnAttnConfig(PreTrainedConfig):
             projections of the token that was read, the decoder's output, and what it read from the encoder (Bahdanau
             et al. 2015), of the width of the embeddings.
         output_bias: whether the logits have a bias.
+        written_vocab_size: how many tokens, from id 0, are ever written; None: all. Training leaves the logits of the
+            others alone; that they are far below is for ``lm_head.bias`` to say. Students of Marian never write
+            padding. A vocabulary that is resized is written as a whole.
         init_std: standard deviation of the normal distribution that initialises linear layers and embeddings;
             recurrent cells have initialisations of their own.
         use_cache: whether the decoder returns its cache.
@@ -167,6 +170,7 @@ class RnnAttnConfig(PreTrainedConfig):
     tie_word_embeddings: bool = True
     readout: str = "hidden"
     output_bias: bool = False
+    written_vocab_size: int | None = None
     init_std: float = 0.02
     use_cache: bool = True
     is_encoder_decoder: bool = True
@@ -194,6 +198,8 @@ class RnnAttnConfig(PreTrainedConfig):
             logger.warning("unused config keys: %s", ", ".join(unused))
 
     def __setattr__(self, key: str, value: Any) -> None:
+        if key == "vocab_size" and vars(self).get("vocab_size", value) != value:
+            super().__setattr__("written_vocab_size", None)
         super().__setattr__(key, value)
         if key == "vocab_size" and vars(self).get("share_encoder_decoder_embeddings") is True:
             super().__setattr__("encoder_vocab_size", value)  # there is one vocabulary, so it has one size

@@ -10,7 +10,7 @@ from .mixer_lstm import LSTMMixer
 from .mixer_luong import LuongGRUMixer, LuongLSTMMixer
 from .mixer_mingru import MinGRUMixer
 from .mixer_rnn import ElmanMixer
-from .mixer_ssru import SSRUMixer
+from .mixer_ssru import KimSSRUMixer, SSRUMixer
 
 MIXERS: dict[str, type[Any]] = {
     "bahdanau_gru": BahdanauGRUMixer,
@@ -19,6 +19,7 @@ MIXERS: dict[str, type[Any]] = {
     "elman": ElmanMixer,
     "full_attention": FullAttentionMixer,
     "gru": GRUMixer,
+    "kim_ssru": KimSSRUMixer,
     "lstm": LSTMMixer,
     "luong_gru": LuongGRUMixer,
     "luong_lstm": LuongLSTMMixer,

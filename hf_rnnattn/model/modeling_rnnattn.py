@@ -49,6 +49,7 @@ from .readout import build_readout
 from .saving_rnnattn import is_weights, save_at_once
 from .shortlist_rnnattn import Candidates, ShortlistMixin
 from .source_length_rnnattn import SourceLengthMixin
+from .written_tokens import build_written_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -607,6 +608,7 @@ class RnnAttnForConditionalGeneration(
         self.model = RnnAttnModel(config)
         width = self.model.decoder.readout.output_size
         self.readout, self.lm_head = build_output(config, width, config.vocab_size)
+        self.written_tokens = build_written_tokens(config)
         self.post_init()
 
     def get_encoder(self, *args: Any, **kwargs: Any) -> RnnAttnEncoder:
@@ -626,6 +628,7 @@ class RnnAttnForConditionalGeneration(
 
     def set_output_embeddings(self, value: nn.Linear) -> None:
         self.lm_head = value
+        self.written_tokens = build_written_tokens(self.config)  # the vocabulary may have been resized
 
     def resize_encoder_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
@@ -692,6 +695,7 @@ class RnnAttnForConditionalGeneration(
         logits = (
             linear(self.lm_head, read) if decoder_candidates is None else decoder_candidates.logits(self.lm_head, read)
         )
+        logits = self.written_tokens(logits)
         return Seq2SeqLMOutput(
             loss=None if labels is None else seq2seq_loss(logits, labels, num_items_in_batch),
             logits=logits,

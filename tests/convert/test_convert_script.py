@@ -1,6 +1,7 @@
 """scripts/convert_checkpoint.py: what it prints and returns."""
 
 import importlib.util
+import json
 
 import numpy as np
 import pytest
@@ -26,6 +27,14 @@ def test_it_writes_the_folder_and_says_where(main, tmp_path, capsys):
     assert main(["--from", "marian", str(MODEL), "--vocab", str(VOCABULARY), "--output", output]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == output
     assert (tmp_path / "converted" / "model.safetensors").is_file()
+
+
+def test_8_bits_are_kept_where_they_are_asked_for(main, tmp_path):
+    output = str(tmp_path / "converted")
+    flags = ["--vocab", str(VOCABULARY), "--output", output, "--keep_8bit"]
+    assert main(["--from", "marian", str(MODEL), *flags]) == 0
+    config = json.loads((tmp_path / "converted" / "config.json").read_text())
+    assert config["quantization_config"]["quant_method"] == "torchao"
 
 
 @pytest.mark.parametrize(("toolkit", "name"), [("joeynmt", "gru_zero"), ("opennmt", "gru_dot"), ("eole", "gru")])
@@ -59,6 +68,12 @@ def test_models_of_fairseq_and_g2p_en_are_converted(main, tmp_path):
 def test_a_vocabulary_that_is_not_asked_for_is_refused(main, tmp_path, capsys):
     assert main(["--from", "g2p_en", "a.npz", "--vocab", "b.txt", "--output", str(tmp_path / "c")]) == 2
     assert "the symbols of g2p-en are known: give no b.txt" in capsys.readouterr().err
+
+
+def test_only_marian_has_8_bits_to_keep(main, capsys):
+    with pytest.raises(SystemExit):
+        main(["--from", "joeynmt", "a", "--output", "b", "--keep_8bit"])
+    assert "--keep_8bit is for --from marian" in capsys.readouterr().err
 
 
 def test_an_error_is_one_line(main, tmp_path, capsys):
