@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hf_rnnattn.convert.marian_options import RULES
+from hf_rnnattn.convert.marian_rnn_options import RULES as RNN_RULES
 from sources import PROJECT
 
 DOCUMENT = (PROJECT / "docs" / "marian.md").read_text(encoding="utf-8")
@@ -19,6 +20,21 @@ def test_every_rule_of_the_importer_is_a_row_of_the_table():
         rows.append(f"| `{option}` | {default} | {rule.wanted} |")
     table = DOCUMENT.partition("| option |")[2].partition("\n\n")[0]
     assert table.splitlines()[2:] == rows
+
+
+def test_every_rule_for_recurrent_models_is_a_row_of_their_table():
+    rows = []
+    for option, (default, _, wanted) in RNN_RULES.items():
+        rows.append(f"| `{option}` | {f'`{default}`' if default != '' else 'unset'} | {wanted} |")
+    table = DOCUMENT.partition("| option of recurrent models |")[2].partition("\n\n")[0]
+    assert table.splitlines()[2:] == rows
+
+
+def test_recurrent_models_translate_as_it_is_said():
+    results = json.loads((PROJECT / "benchmarks/results/marian_rnn_agreement.json").read_text(encoding="utf-8"))
+    assert len(results["results"]) == 7
+    for model in results["results"].values():
+        assert model["greedy"]["identical"] == model["greedy"]["texts"] == 30
 
 
 def expected() -> list[str]:
