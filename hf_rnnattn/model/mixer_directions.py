@@ -65,7 +65,7 @@ class DirectionalMixer(nn.Module):
         hidden_size: int,
         direction: str = "both",
         merge: str = "concat_project",
-        first: bool = False,
+        first: bool = True,
         **options: Any,
     ) -> "DirectionalMixer":
         """The cells that ``direction`` asks for, with outputs of width ``hidden_size`` after the merge.
