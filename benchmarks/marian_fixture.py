@@ -39,6 +39,8 @@ def main() -> None:
         for name, beams in BEAMS.items():
             recorded = marian_decoder.translate(rounded, vocab, sentences, beams=beams)
             (OUTPUT / name).write_text("".join(f"{text}\n" for text in recorded), encoding="utf-8")
+        scores = [scored.score for scored in marian_decoder.translate_scored(rounded, vocab, sentences, beams=4)]
+        (OUTPUT / "marian.beam4.scores.txt").write_text("".join(f"{score}\n" for score in scores), encoding="utf-8")
 
 
 if __name__ == "__main__":
