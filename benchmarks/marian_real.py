@@ -9,7 +9,6 @@ own, and that of the converted model for the same tokens.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -143,12 +142,12 @@ def measure(folder: Path, vocab: Path, sentences: Path, references: list[str], r
 
 
 def main() -> None:
-    """Measures and writes the results; those of other models stay."""
+    """Measures and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+", help="What train.sh wrote.")
     parser.add_argument("--pairs", type=Path, required=True, help="Folder of vocab.spm, test.en and test.it.")
     parser.add_argument("--count", type=int, default=500, help="Take only the first so many.")
-    parser.add_argument("--repeats", type=int, default=3, help="Runs of which the fastest counts.")
+    parser.add_argument("--repeats", type=int, default=3, help="Runs of which that with the least time counts.")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="JSON to write.")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -156,13 +155,13 @@ def main() -> None:
         (arguments.pairs / f"test.{language}").read_text(encoding="utf-8").splitlines()[: arguments.count]
         for language in ("en", "it")
     )
-    results = json.loads(arguments.output.read_text(encoding="utf-8"))["results"] if arguments.output.exists() else {}
+    results = {}
     with tempfile.TemporaryDirectory() as folder:
         sentences = Path(folder) / "sentences.txt"
         sentences.write_text("".join(f"{source}\n" for source in sources), encoding="utf-8")
         for case in arguments.folders:
             results[case.name] = measure(case, arguments.pairs / "vocab.spm", sentences, references, arguments.repeats)
-            write(arguments.output, results)
+    write(arguments.output, results)
 
 
 if __name__ == "__main__":
