@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what the lazy names below are, for editors and type checkers
-    from .alignment import Alignment, align
+    from .alignment import Alignment, align, align_pairs
     from .model.configuration_rnnattn import RnnAttnConfig
     from .model.heads_causal_rnnattn import RnnAttnForCausalLM
     from .model.heads_rnnattn import (
@@ -53,6 +53,7 @@ _LAZY = {
     "Text2TextGenerationPipeline": ".model.pipeline_rnnattn",
     "TranslationPipeline": ".model.pipeline_tasks_rnnattn",
     "align": ".alignment",
+    "align_pairs": ".alignment",
 }
 
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "TranslationPipeline",
     "__version__",
     "align",
+    "align_pairs",
     "enable_remote_code",
     "register",
 ]

@@ -4,6 +4,10 @@
     accelerate launch -m hf_rnnattn run_translation.py …
 
 So scripts that know nothing of this package, transformers' examples for one, work unmodified.
+
+    python -m hf_rnnattn presets
+
+prints the named architectures of the literature.
 """
 
 import runpy
@@ -15,7 +19,7 @@ from .command_line import fail
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the script ``argv[0]`` with the arguments after it.
+    """Runs the script ``argv[0]`` with the arguments after it, or prints the presets.
 
     Returns the exit status: 0, or 2 with one line on standard error if there is no such script. What the script
     raises, ``SystemExit`` too, passes through.
@@ -24,6 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not arguments:
             raise ValueError("give a Python script and its arguments: python -m hf_rnnattn script.py …")
+        if arguments == ["presets"]:
+            from .preset_table import preset_table  # which imports torch: a script may wish to do so later, or never
+
+            print(preset_table())
+            return 0
         script = Path(arguments[0])
         if not script.is_file():
             raise ValueError(f"there is no script {arguments[0]!r}")

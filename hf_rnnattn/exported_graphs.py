@@ -105,9 +105,8 @@ class DecoderStepGraph(nn.Module):
             # Where no other layer attends to itself, nobody asks how many tokens were read.
             tokens = lengths[0] if lengths and not layer.keys_count_tokens else 0
             own.update_states(held, initial={}, steps=None, num_tokens=tokens)
-            read = [state[name] for part in KEYS_AND_VALUES if (name := f"cross.{i}.{part}") in state]
-            if read:
-                _hold(crossed, *read)
+            if layer.reads_encoder:
+                _hold(crossed, *(state[f"cross.{i}.{part}"] for part in KEYS_AND_VALUES))
             cache.is_updated[i] = True
         return cache
 

@@ -1,16 +1,26 @@
 """The code blocks of README.md and docs/*.md, and a folder in which they run."""
 
+import atexit
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import numpy as np
+
+from fairseq_models import dictionaries, write_checkpoint
+from g2p_en_models import random_weights
 from hf_rnnattn import RnnAttnConfig, RnnAttnForConditionalGeneration
+from hf_rnnattn.convert.marian_folder import convert_marian
 from hf_rnnattn.tokenizer_training import train_tokenizers
 from sources import PROJECT
-from students import MODEL, VOCABULARY
+from students import MODEL, SENTENCES, SHORTLIST, VOCABULARY, recorded
+from toolkit_models import assembled
 
 DOCUMENTS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 BLOCK = re.compile(
@@ -54,16 +64,36 @@ def as_script(blocks: list[Block]) -> str:
     return "\n".join(lines) + "\n"
 
 
+# What the documents call the models of other toolkits, and which of the tests' models these are.
+MODELS_OF_OTHERS = {
+    "model.enes.intgemm.alphas.bin": MODEL,
+    "vocab.enes.spm": VOCABULARY,
+    "lex.50.50.enes.s2t.bin": SHORTLIST,
+    "model.s2s.npz": PROJECT / "tests" / "fixtures" / "marian_rnn" / "deep" / "model.npz",
+    "vocab.s2s.spm": PROJECT / "tests" / "fixtures" / "marian_rnn" / "vocab.spm",
+}
+
+
 def make_workplace(folder: Path) -> Path:
-    """What the documents speak of: the scripts, some data, a student of Marian, and an (untrained) checkpoint like the
-    quickstart's.
+    """What the documents speak of: the scripts, some data, models of other toolkits, one of them converted, sentences
+    and their translations by it, and an (untrained) checkpoint like the quickstart's.
     """
     (folder / "scripts").symlink_to(PROJECT / "scripts")
     for name in ("train", "validation", "test"):
         lines = ["word\tphones", *("\t".join(pair) for pair in PAIRS * 4)]
         (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for name, file in (("model.enes.intgemm.alphas.bin", MODEL), ("vocab.enes.spm", VOCABULARY)):
+    for name, file in MODELS_OF_OTHERS.items():
         (folder / name).symlink_to(file)
+    shutil.copytree(converted_student(), folder / "output" / "en-es")
+    for name, lines in (("en.txt", SENTENCES), ("es.txt", recorded("marian.txt"))):
+        (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    for toolkit, name in (("joeynmt", "gru_bridge"), ("opennmt", "lstm_general"), ("eole", "lstm")):
+        assembled(toolkit, name, folder / "models" / toolkit)
+    (folder / "g2p_en").mkdir()
+    np.savez(folder / "g2p_en" / "checkpoint20.npz", **random_weights())
+    write_checkpoint("luong", folder / "checkpoint_best.pt")
+    for file in dictionaries("luong"):
+        (folder / file.name).symlink_to(file)
     (folder / "words.txt").write_text("".join(f"{word}\n" for word, _ in PAIRS), encoding="utf-8")
     letters = [*(word for word, _ in PAIRS), "abcdefghijklmnopqrstuvwxyz"]
     phones = [phones for _, phones in PAIRS]
@@ -76,6 +106,15 @@ def make_workplace(folder: Path) -> Path:
     RnnAttnForConditionalGeneration(config).save_pretrained(checkpoint)
     tokenizer.save_pretrained(checkpoint)
     return folder
+
+
+@cache
+def converted_student() -> Path:
+    """The student of Marian as a checkpoint folder, made once."""
+    folder = Path(tempfile.mkdtemp(prefix="student-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    convert_marian(MODEL, VOCABULARY, output=folder / "en-es")
+    return folder / "en-es"
 
 
 def run_in(folder: Path, *command: str) -> str:

@@ -131,7 +131,8 @@ ZOO: dict[str, dict[str, Any]] = {
         "decoder_mixers": ["luong_lstm"],
         "cross_attention": "general",
         "input_feeding": False,
-        "decoder_init": "last",
+        "attentional_activation": "none",
+        "decoder_init": "last_linear",
         "decoder_init_cell": True,
     },
     "one_vector": {

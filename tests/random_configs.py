@@ -11,9 +11,13 @@ from model_zoo import DECODER_MIXERS, ENCODER_MIXERS, MEMORY_READERS
 
 
 def entries(names: list[str]) -> st.SearchStrategy[str]:
-    """A layer's entry: one mixer, or several of which at most one is attention."""
-    parts = st.lists(st.sampled_from(names), min_size=1, max_size=3)
-    return parts.filter(lambda part: part.count("full_attention") <= 1).map("+".join)
+    """A layer's entry: one mixer, or several of which at most one is attention, and at most one reads the encoder."""
+
+    def joins(parts: list[str]) -> bool:
+        readers = [name for name in parts if name in MEMORY_READERS]
+        return parts.count("full_attention") <= 1 and len(readers) <= 1
+
+    return st.lists(st.sampled_from(names), min_size=1, max_size=3).filter(joins).map("+".join)
 
 
 def reconcile(fields: dict[str, Any]) -> None:

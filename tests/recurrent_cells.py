@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hf_rnnattn.model import mixer_stepping
 from hf_rnnattn.model.attention import Memory
@@ -15,7 +15,7 @@ from hf_rnnattn.model.norms import SplitLayerNorm
 from reference import RECURRENCES, Run
 
 RECURRENT = sorted(name for name in MIXERS if MIXERS[name].kind == "recurrent")
-SCANNED = ["mingru", "ssru"]
+SCANNED = ["kim_ssru", "mingru", "ssru"]
 STEPPING = ["elman", "gru", "lstm"]
 INPUT, HIDDEN, MEMORY, ATTENTION, SLOTS = 5, 4, 6, 3, 5
 BATCH, LENGTH = 4, 7
@@ -75,6 +75,8 @@ def reference(name: str, cell: Any, x: Tensor, mask: Tensor | None, state: dict[
     weights: dict[str, Any] = dict(cell.named_parameters())
     if isinstance(getattr(cell, "state_norm", None), SplitLayerNorm):
         weights["norm_blocks"] = cell.state_norm.blocks
+    if isinstance(getattr(cell, "activation", None), nn.Identity):
+        weights["attentional_activation"] = "none"
     return RECURRENCES[name](weights, x, mask, state, raw_memory)
 
 

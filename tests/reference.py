@@ -151,6 +151,19 @@ def ssru(
     return _walk(x, mask, state, step, lambda s: torch.relu(s["c"]))
 
 
+def kim_ssru(
+    weights: dict[str, Tensor], x: Tensor, mask: Tensor | None, state: dict[str, Tensor], memory: Any = None
+) -> Run:
+    """f_t = sigmoid(W_f x_t + b_f); c_t = f_t c_{t-1} + (1 - f_t) W x_t; y_t = relu(c_t)."""
+    candidate_weight, gate_weight = weights["input_to_gates.weight"].chunk(2)
+
+    def step(x_t: Tensor, s: dict[str, Tensor]) -> dict[str, Tensor]:
+        f = torch.sigmoid(gate_weight @ x_t + weights["gate_bias"])
+        return {"c": f * s["c"] + (1 - f) * (candidate_weight @ x_t)}
+
+    return _walk(x, mask, state, step, lambda s: torch.relu(s["c"]))
+
+
 def _walk_reading(
     x: Tensor,
     mask: Tensor | None,
@@ -215,7 +228,7 @@ conditional_gru, conditional_lstm = _conditional(_gru_gates), _conditional(_lstm
 
 def _luong(gates: Step, names: tuple[str, ...]) -> Callable[..., Run]:
     def luong(weights: dict[str, Any], x: Tensor, mask: Tensor | None, state: State, memory: Any) -> Run:
-        """q_t = the stack on [x_t; a_{t-1}], or on x_t; c_t read with q_t; a_t = tanh(W_a [c_t; q_t] + b_a)."""
+        """q_t = the stack on [x_t; a_{t-1}], or on x_t; c_t read with q_t; a_t = W_a [c_t; q_t] + b_a, or its tanh."""
         depth = len([name for name in state if name.startswith("h.")])
 
         def stack(x_t: Tensor, s: State) -> tuple[Tensor, State]:
@@ -229,7 +242,8 @@ def _luong(gates: Step, names: tuple[str, ...]) -> Callable[..., Run]:
 
         def read(top: Tensor, values: Tensor, slots: Any) -> tuple[Tensor, Tensor, Tensor]:
             alpha, context = scored_read(weights, "score.", top, values, slots)
-            return torch.tanh(affine(weights, "attentional_proj", torch.cat([context, top]))), alpha, context
+            found = affine(weights, "attentional_proj", torch.cat([context, top]))
+            return found if weights.get("attentional_activation") == "none" else torch.tanh(found), alpha, context
 
         def step(x_t: Tensor, s: State, values: Tensor, slots: Any) -> tuple[State, Tensor, Tensor, Tensor]:
             top, new = stack(x_t, s)
@@ -283,5 +297,6 @@ RECURRENCES: dict[str, Callable[..., Run]] = {
     "luong_gru": luong_gru,
     "luong_lstm": luong_lstm,
     "mingru": mingru,
+    "kim_ssru": kim_ssru,
     "ssru": ssru,
 }

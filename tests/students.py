@@ -42,17 +42,26 @@ def recorded(name: str) -> list[str]:
 
 
 def student(
-    *, shared: bool = True, output_bias: bool = True, pieces: int = 13, seed: int = 0, **options: Any
+    *,
+    shared: bool = True,
+    tied_output: bool = True,
+    output_bias: bool = True,
+    pieces: int = 13,
+    source_pieces: int | None = None,
+    seed: int = 0,
+    **options: Any,
 ) -> MarianCheckpoint:
     """A tiny student of 1 + 2 layers; its options as overridden (``transformer_heads=4``)."""
     width, inner = 8, 12
     draw = np.random.default_rng(seed)
-    sizes = {"ffn_W1": (width, inner), "ffn_b1": (1, inner), "ffn_W2": (inner, width), "logit_out_b": (1, pieces)}
+    sizes = {"encoder_Wemb": (source_pieces or pieces, width), "logit_out_Wt": (pieces, width)}
+    sizes |= {"ffn_W1": (width, inner), "ffn_b1": (1, inner), "ffn_W2": (inner, width), "logit_out_b": (1, pieces)}
     tensors: dict[str, Any] = {}
     layers = sorted(set(options.get("transformer_tied_layers") or [1, 2]))
-    for weight in weights(1, layers, shared=shared, output_bias=output_bias):
+    for weight in weights(1, layers, shared=shared, tied_output=tied_output, output_bias=output_bias):
         for name in filter(None, weight.sources):
-            shape = (pieces, width) if "Wemb" in name else (width, width) if re.search(r"_W.?$", name) else (1, width)
+            square = (width, width) if re.search(r"_W.?$", name) else (1, width)
+            shape = (pieces, width) if "Wemb" in name else square
             shape = next((size for suffix, size in sizes.items() if name.endswith(suffix)), shape)
             tensors[name] = draw.normal(size=shape, scale=0.4).astype(np.float32)
     return MarianCheckpoint(

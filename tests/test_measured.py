@@ -99,3 +99,27 @@ def test_the_results_say_where_they_were_measured():
     for name in PLACES.keys() - {"quickstart"}:
         assert {"machine", "commit", "command", "date"} <= RESULTS[name].keys()
     assert {"machine", "versions", "command"} <= RESULTS["quickstart"].keys()
+
+
+def test_the_page_on_toolkits_states_what_was_measured():
+    page = " ".join((PROJECT / "docs" / "toolkits.md").read_text(encoding="utf-8").split())
+    fairseq, g2p = (
+        json.loads((PROJECT / "benchmarks" / "results" / f"{name}_agreement.json").read_text(encoding="utf-8"))[
+            "results"
+        ]
+        for name in ("fairseq", "g2p_en")
+    )
+    assert all(
+        search["identical"] == search["texts"] == 200 for model in fairseq.values() for search in model.values()
+    )
+    assert len(fairseq) == 5
+    assert "Five small models" in page
+    assert "all answers of the converted models are fairseq's" in page
+    assert max(model["greedy"]["largest_error_of_a_score"] for model in fairseq.values()) < 1e-5
+    assert "no score of a greedy answer is further than 1e-5 from fairseq's" in page
+    assert g2p["agreement"]["identical"] == g2p["agreement"]["words"] == 200
+    rates = g2p["cmudict"]
+    assert (
+        f"On the {rates['words']:,} test words of `load_cmudict`, stress left out, "
+        f"{rates['g2p_word_error_rate']:.1f} % of words and {rates['phoneme_error_rate']:.1f} % of phonemes are wrong"
+    ) in page

@@ -23,7 +23,7 @@ from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, Seq2SeqT
 from hf_rnnattn.model import plain_linear
 from hf_rnnattn.seq2seq_trainer import SequenceTrainer
 from lively_models import DECODERS, EXACT, assert_varied, generate, make_lively, run, sources, targets
-from model_zoo import DECODER_MIXERS
+from model_zoo import DECODER_MIXERS, MEMORY_READERS, NEEDS
 from tiny_seq2seq import character_tokenizer, tiny_model
 
 GATES = ["input_to_gates", "state_to_gates", "context_to_gates"]
@@ -230,8 +230,8 @@ WORDS = ["hello", "yellow", "low", "hall", "all", "whole"]
 def test_training_changes_the_adapters_alone_and_learns(trainer, mixer, tmp_path):
     tokenizer = character_tokenizer()
     rows = tokenizer(WORDS, return_token_type_ids=False) | {"labels": tokenizer(WORDS)["input_ids"]}
-    encoder = "gru" if mixer == "bahdanau_gru" else mixer
-    layers = {"encoder_mixers": [encoder], "decoder_mixers": [mixer, mixer], "dropout": 0.0}
+    encoder = "gru" if mixer in MEMORY_READERS else mixer
+    layers = {"encoder_mixers": [encoder], "decoder_mixers": [mixer, mixer], "dropout": 0.0, **NEEDS.get(mixer, {})}
     model = get_peft_model(tiny_model("rnnattn", **layers), lora(init_lora_weights=True, r=4))
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     arguments = Seq2SeqTrainingArguments(

@@ -26,10 +26,12 @@ OLD_BEHAVIOUR: dict[str, Any] = {
     "is_decoder": False,
     "add_cross_attention": False,
     "cross_attention_hidden_size": None,
+    "written_vocab_size": None,
     "encoder_cell_depths": None,
     "decoder_cell_depths": None,
     "cell_norm": "none",
     "input_feeding": True,  # of mixers that those checkpoints could not have
+    "attentional_activation": "tanh",
     "decoder_init_cell": False,
     "residual_start": 0,
     "readout": "hidden",

@@ -1,6 +1,7 @@
 """Students of Marian, as Bergamot and Firefox run them: a transformer encoder and an SSRU decoder."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,21 @@ from transformers import GenerationConfig
 
 from ..model.configuration_rnnattn import RnnAttnConfig
 from ..model.modeling_rnnattn import RnnAttnForConditionalGeneration
+from ..model.written_tokens import FORBIDDEN
 from .marian_checkpoint import MarianCheckpoint
-from .marian_names import DECODER_TABLE, ENCODER_TABLE, LAYER, OUTPUT_BIAS, SHARED, Weight, weights
-from .marian_options import EPSILON, activation, check_options, number, tied_layers
+from .marian_names import (
+    DECODER_TABLE,
+    ENCODER_TABLE,
+    LAYER,
+    OLD_OUTPUT,
+    OUTPUT,
+    OUTPUT_BIAS,
+    SHARED,
+    Weight,
+    weights,
+)
+from .marian_options import EPSILON, activation, check_options, guided_layer, number, tied_layers
 
-# The logit of padding. Far below any other, so that no softmax counts it, and within the range of float16.
-FORBIDDEN = -1e4
 MAX_LENGTH_FACTOR = 2.0  # Bergamot's: a target is at most so many times as long as its source
 
 
@@ -26,7 +36,9 @@ def model_from_marian(
     """The model that computes what Marian computes with a checkpoint's weights, in floating point.
 
     Marian starts a target with a vector of zeros. Here it is the row of a token that is added to the vocabulary, one
-    past Marian's last; it is also what pads, and what the output never chooses. Layers that Marian ties
+    past Marian's last; it is also what pads, and what the output never chooses. It has one id on both sides: where
+    source and target have vocabularies of different sizes, the smaller table is filled up with rows of zeros, which
+    are no tokens, and which the output never chooses either. Layers that Marian ties
     (``transformer-tied-layers``) get copies of their weights: fine-tuning may then tell them apart.
 
     Args:
@@ -40,15 +52,19 @@ def model_from_marian(
     Raises:
         ValueError: an option has no counterpart here; a weight is missing, left over or of another shape.
     """
+    checkpoint = _with_one_output(checkpoint)
     config, table = _architecture(checkpoint, eos_token_id)
+    sizes = vocabulary_sizes(checkpoint)
     for name, token in (("eos_token_id", eos_token_id), ("unk_token_id", unk_token_id)):
-        if not 0 <= token < config.vocab_size - 1:
-            raise ValueError(f"{name} must be in [0, {config.vocab_size - 1}), got {token}")
+        if not 0 <= token < sizes[1]:
+            raise ValueError(f"{name} must be in [0, {sizes[1]}), got {token}")
     with torch.device("meta"):
         model = RnnAttnForConditionalGeneration(config)
     model.load_state_dict(_state(checkpoint, model, table), strict=False, assign=True)
     model.tie_weights()
     model.generation_config = generation_config(config, unk_token_id)
+    layer = guided_layer(checkpoint.options, len(config.decoder_mixers), checkpoint.source)
+    model.generation_config.alignment_heads = [[layer, 0]]  # what Marian prints alignments of
     return model.eval()
 
 
@@ -66,29 +82,51 @@ def generation_config(config: RnnAttnConfig, unk_token_id: int) -> GenerationCon
     )
 
 
+def vocabulary_sizes(checkpoint: MarianCheckpoint) -> tuple[int, int]:
+    """How many pieces source and target have.
+
+    Raises:
+        ValueError: there is no table of embeddings, or it is no matrix.
+    """
+    shared = SHARED in checkpoint.tensors
+    names = (SHARED, SHARED) if shared else (ENCODER_TABLE, DECODER_TABLE)
+    source, target = (len(_table(checkpoint, name)) for name in names)
+    return source, target
+
+
+def _with_one_output(checkpoint: MarianCheckpoint) -> MarianCheckpoint:
+    """The checkpoint with its output matrix, if it has one of its own, in the newer of two layouts."""
+    old = checkpoint.tensors.get(OLD_OUTPUT)
+    if old is None:
+        return checkpoint
+    tensors = {name: values for name, values in checkpoint.tensors.items() if name != OLD_OUTPUT}
+    return replace(checkpoint, tensors={**tensors, OUTPUT: np.ascontiguousarray(old.T)})
+
+
 def _architecture(checkpoint: MarianCheckpoint, eos_token_id: int) -> tuple[RnnAttnConfig, list[Weight]]:
     """The config, and the table of weights. Widths and depths are those of the weights; the options must agree."""
     options, tensors, source = checkpoint.options, checkpoint.tensors, checkpoint.source
     check_options(options, source)
     shared = SHARED in tensors
-    target = _rows(checkpoint, SHARED if shared else DECODER_TABLE)
+    sizes = vocabulary_sizes(checkpoint)
+    start = max(sizes)
     encoder_depth, decoder_depth = (_depth(checkpoint, side) for side in ("enc", "dec"))
     layers = tied_layers(options, decoder_depth, source)
-    table = weights(encoder_depth, layers, shared=shared, output_bias=OUTPUT_BIAS in tensors)
+    tied = OUTPUT not in tensors
+    table = weights(encoder_depth, layers, shared=shared, tied_output=tied, output_bias=OUTPUT_BIAS in tensors)
     _check_names(table, checkpoint)
-    width = target.shape[1]
+    width = _table(checkpoint, SHARED if shared else DECODER_TABLE).shape[1]
     _agree(checkpoint, "dim-emb", width)
     heads = number(options, "transformer-heads", 8, source)
     inner = [tensors[f"{side}_l1_ffn_W1"].shape[-1] for side in ("encoder", "decoder")]
     _agree(checkpoint, "transformer-dim-ffn", inner[0])
-    start = len(target)
     fields: dict[str, Any] = {
         "vocab_size": start + 1,
-        "encoder_vocab_size": len(target if shared else _rows(checkpoint, ENCODER_TABLE)) + 1,
+        "encoder_vocab_size": start + 1,
         "hidden_size": width,
         "encoder_mixers": ["full_attention"] * encoder_depth,
         "encoder_directions": "forward",
-        "decoder_mixers": ["ssru"] * len(layers),
+        "decoder_mixers": ["kim_ssru"] * len(layers),
         "encoder_attention_heads": heads,
         "decoder_attention_heads": heads,
         "encoder_ffn_dim": inner[0],
@@ -102,8 +140,9 @@ def _architecture(checkpoint: MarianCheckpoint, eos_token_id: int) -> tuple[RnnA
         "embedding_norm": False,
         "scale_embedding": True,
         "share_encoder_decoder_embeddings": shared,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": tied,
         "output_bias": True,
+        "written_vocab_size": sizes[1],
         "pad_token_id": start,
         "bos_token_id": start,
         "eos_token_id": eos_token_id,
@@ -115,7 +154,7 @@ def _architecture(checkpoint: MarianCheckpoint, eos_token_id: int) -> tuple[RnnA
         raise ValueError(f"{source}: {error.__cause__}") from error
 
 
-def _rows(checkpoint: MarianCheckpoint, name: str) -> np.ndarray[Any, Any]:
+def _table(checkpoint: MarianCheckpoint, name: str) -> np.ndarray[Any, Any]:
     table = checkpoint.tensors.get(name)
     if table is None:
         raise ValueError(f"{checkpoint.source} has neither {SHARED} nor {name}: there are no embeddings to read")
@@ -162,22 +201,25 @@ def _state(checkpoint: MarianCheckpoint, model: Any, table: list[Weight]) -> dic
 
 def _made(weight: Weight, shape: tuple[int, ...], checkpoint: MarianCheckpoint) -> Tensor:
     """One of our weights, of this shape, from Marian's."""
-    added = 1 if weight.form in ("table", "output_bias") else 0
-    rows = shape[0] // len(weight.sources) - added
-    wanted = {"matrix": (*shape[1:], rows), "table": (rows, *shape[1:])}.get(weight.form, (1, rows))
-    parts = []
-    for name in weight.sources:
-        if name is None:
-            parts.append(torch.zeros(wanted))
-            continue
-        values = checkpoint.tensors[name]
-        if values.shape != wanted:
-            raise ValueError(f"{name} in {checkpoint.source} must have shape {wanted}, got {values.shape}")
-        parts.append(torch.from_numpy(values.copy()))
+    source, target = vocabulary_sizes(checkpoint)
+    pieces = source if weight.target.startswith("model.encoder.") else target
+    rows = shape[0] // len(weight.sources)
+    wanted = {"matrix": (*shape[1:], rows), "table": (pieces, *shape[1:]), "output_bias": (1, pieces)}
+    parts = [_values(name, wanted.get(weight.form, (1, rows)), checkpoint) for name in weight.sources]
     if weight.form == "matrix":
         return torch.cat([part.T for part in parts]).contiguous()
     if weight.form == "table":
-        return torch.cat([*parts, torch.zeros(1, shape[1])])
+        return torch.cat([*parts, torch.zeros(shape[0] - pieces, shape[1])])
     if weight.form == "output_bias":
-        return torch.cat([*parts, torch.full((1, 1), FORBIDDEN)], dim=1)[0]
+        return torch.cat([*parts, torch.full((1, shape[0] - pieces), FORBIDDEN)], dim=1)[0]
     return torch.cat(parts, dim=1)[0]
+
+
+def _values(name: str | None, shape: tuple[int, ...], checkpoint: MarianCheckpoint) -> Tensor:
+    """One of Marian's weights; zeros for one that it does not have."""
+    if name is None:
+        return torch.zeros(shape)
+    values = checkpoint.tensors[name]
+    if values.shape != shape:
+        raise ValueError(f"{name} in {checkpoint.source} must have shape {shape}, got {values.shape}")
+    return torch.from_numpy(values.copy())

@@ -18,7 +18,13 @@ MAX_RANK = 8
 ALIGNMENT = 256
 FLOAT32, FLOAT16, INT8, INTGEMM8 = 0x404, 0x402, 0x101, 0x4101
 BYTES = {FLOAT32: 4, FLOAT16: 2, INT8: 1, INTGEMM8: 1}
-REFUSED = {0x4102: "intgemm16", 0x802: "packed16", 0x1801: "packed8avx2", 0x2801: "packed8avx512"}
+REFUSED = {
+    0x10001: "intgemm8 of newer versions of Marian",
+    0x4102: "intgemm16",
+    0x802: "packed16",
+    0x1801: "packed8avx2",
+    0x2801: "packed8avx512",
+}
 
 
 class _Item(NamedTuple):

@@ -4,7 +4,9 @@ from os import PathLike
 
 from .checkpoint_folder import write_checkpoint
 from .marian import model_from_marian
+from .marian_8bit import keep_8_bits
 from .marian_checkpoint import MarianCheckpoint, read_marian
+from .marian_export import table_of
 from .marian_names import DECODER_TABLE, ENCODER_TABLE, SHARED
 from .marian_old_names import with_new_names
 from .marian_rnn import model_from_marian_rnn
@@ -18,6 +20,7 @@ def convert_marian(
     target_vocab: str | PathLike[str] | None = None,
     *,
     output: str | PathLike[str],
+    keep_8bit: bool = False,
 ) -> None:
     """Writes a checkpoint folder of a student or of a recurrent model of Marian: model, generation config, tokenizer.
 
@@ -28,8 +31,10 @@ def convert_marian(
         vocab: the vocabulary of both sides, or of the source: a SentencePiece model or a list of words in YAML.
         target_vocab: that of the target, where it is another.
         output: the folder.
+        keep_8bit: the matrices of an 8-bit file stay in 8 bits: see ``keep_8_bits``.
 
     Raises:
+        ImportError: torchao is not installed, and ``keep_8bit`` asks for it.
         OSError: a file is not there or damaged, or the folder cannot be written.
         ValueError: a file is not what it should be, or has no counterpart in this family.
     """
@@ -43,7 +48,12 @@ def convert_marian(
     eos, unk = special_ids(source if target is None else target)
     recurrent = checkpoint.options.get("type") in RECURRENT
     build = model_from_marian_rnn if recurrent else model_from_marian
-    write_checkpoint(build(checkpoint, eos_token_id=eos, unk_token_id=unk), tokenizer, output)
+    converted = build(checkpoint, eos_token_id=eos, unk_token_id=unk)
+    if keep_8bit and recurrent:
+        raise ValueError(f"{checkpoint.source} is a recurrent model: only the matrices of students can stay in 8 bits")
+    if keep_8bit:
+        keep_8_bits(converted, table_of(converted.config))
+    write_checkpoint(converted, tokenizer, output)
 
 
 def _check_sizes(

@@ -12,10 +12,10 @@ class Weight(NamedTuple):
 
     Args:
         target: our name.
-        sources: Marian's names; several are stacked along the outputs, None stands for zeros (a bias that Marian does
-            not have).
-        form: ``matrix``, transposed; ``vector``; ``table``, with a row of zeros more than Marian's; ``output_bias``,
-            with an entry more, which no softmax chooses.
+        sources: Marian's names; several are stacked along the outputs, None stands for zeros (a bias that Marian was
+            told to omit).
+        form: ``matrix``, transposed; ``vector``; ``table``, with rows of zeros after Marian's; ``output_bias``, with
+            entries after Marian's that no softmax chooses.
     """
 
     target: str
@@ -27,17 +27,21 @@ ATTENTION = {"q_proj": "q", "k_proj": "k", "v_proj": "v", "out_proj": "o"}
 FEED_FORWARD = {"fc1": "1", "fc2": "2"}
 SHARED, ENCODER_TABLE, DECODER_TABLE = "Wemb", "encoder_Wemb", "decoder_Wemb"
 OUTPUT_BIAS = "decoder_ff_logit_out_b"
+OUTPUT, OLD_OUTPUT = "decoder_ff_logit_out_Wt", "decoder_ff_logit_out_W"  # [V, d], and in old files [d, V]
 # What counts the layers: every layer has one of these.
 LAYER = r"{side}_l(\d+)_ffn_W1"
 
 
-def weights(encoder_layers: int, decoder_layers: Sequence[int], *, shared: bool, output_bias: bool) -> list[Weight]:
+def weights(
+    encoder_layers: int, decoder_layers: Sequence[int], *, shared: bool, tied_output: bool, output_bias: bool
+) -> list[Weight]:
     """Every weight of a student.
 
     Args:
         encoder_layers: how many.
         decoder_layers: for each layer, the number (from 1) of Marian's layer that it is made of.
-        shared: whether one table serves both sides and the output.
+        shared: whether one table serves both sides.
+        tied_output: whether the target's table is also the output matrix.
         output_bias: whether Marian has a bias of the output.
     """
     found = [
@@ -46,6 +50,8 @@ def weights(encoder_layers: int, decoder_layers: Sequence[int], *, shared: bool,
     ]
     if not shared:
         found.append(Weight("model.encoder.embeddings.word_embeddings.weight", (ENCODER_TABLE,), "table"))
+    if not tied_output:
+        found.append(Weight("lm_head.weight", (OUTPUT,), "table"))
     for i in range(encoder_layers):
         found += _encoder_layer(f"model.encoder.layers.{i}", f"encoder_l{i + 1}")
     for i, layer in enumerate(decoder_layers):
@@ -60,9 +66,9 @@ def _encoder_layer(ours: str, theirs: str) -> Iterator[Weight]:
 
 
 def _decoder_layer(ours: str, theirs: str) -> Iterator[Weight]:
-    cell = f"{ours}.mixers.0.input_to_gates"
-    yield Weight(f"{cell}.weight", (f"{theirs}_rnn_W", f"{theirs}_rnn_Wf"), "matrix")
-    yield Weight(f"{cell}.bias", (None, f"{theirs}_rnn_bf"), "vector")
+    cell = f"{ours}.mixers.0"
+    yield Weight(f"{cell}.input_to_gates.weight", (f"{theirs}_rnn_W", f"{theirs}_rnn_Wf"), "matrix")
+    yield Weight(f"{cell}.gate_bias", (f"{theirs}_rnn_bf",), "vector")
     yield from _norm(f"{ours}.mixer_connections.0", f"{theirs}_rnn_ffn")
     yield from _attention(f"{ours}.cross_attention", f"{theirs}_context")
     yield from _norm(f"{ours}.cross_attention_connection", f"{theirs}_context_Wo")

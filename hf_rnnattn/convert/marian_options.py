@@ -113,3 +113,19 @@ def tied_layers(options: dict[str, Any], depth: int, source: str) -> list[int]:
     if any(not 1 <= layer <= i + 1 for i, layer in enumerate(tied)):
         raise ValueError(f"transformer-tied-layers {tied} in {source} must name, for each layer, itself or one before")
     return tied
+
+
+def guided_layer(options: dict[str, Any], depth: int, source: str) -> int:
+    """The index (from 0) of the decoder layer whose first head gives alignments.
+
+    Raises:
+        ValueError: ``transformer-guided-alignment-layer`` is neither ``last`` nor a layer's number.
+    """
+    value = str(options.get("transformer-guided-alignment-layer", "last"))
+    if value == "last":
+        return depth - 1
+    if not value.isdecimal() or not 1 <= int(value) <= depth:
+        raise ValueError(
+            f"transformer-guided-alignment-layer must be 'last' or in [1, {depth}], got {value!r} in {source}"
+        )
+    return int(value) - 1

@@ -29,7 +29,8 @@ def binary_bytes(options: str, tensors: Arrays) -> bytes:
 def int8_bytes(options: str, tensors: Arrays) -> bytes:
     """An ``.intgemm8.bin``: matrices and embeddings in 8 bits, the rest in float32.
 
-    Multipliers of activations (``…_QuantMultA``) are written as Marian has them: with embeddings as 8-bit items.
+    Weights that were in 8 bits before are so again, with the multiplier that they had. Multipliers of activations
+    (``…_QuantMultA``) are written as Marian has them: with embeddings as 8-bit items.
     """
     return _binary(options, [_int8_item(name, values) for name, values in tensors.items()])
 
@@ -40,10 +41,23 @@ def _int8_item(name: str, values: np.ndarray[Any, Any]) -> tuple[str, int, tuple
         return name, INTGEMM8, values.shape, struct.pack("<bf", 127, 127.0 / alpha)
     if name.endswith(ALPHA) or not is_quantised(name):
         return name, FLOAT32, values.shape, values.astype("<f4").tobytes()
-    multiplier = np.float32(127.0) / np.abs(values).max()
-    numbers = np.clip(np.rint(values * multiplier), -127, 127).astype(np.int8)
+    multiplier, numbers = quantise(values)
     block = (numbers.T if is_transposed(name) else numbers).tobytes()
     return name, INTGEMM8, values.shape, block + struct.pack("<f", multiplier)
+
+
+def quantise(values: np.ndarray[Any, Any]) -> tuple[np.float32, np.ndarray[Any, Any]]:
+    """The multiplier 127 / max |W| and the weights in 8 bits, W = q / multiplier.
+
+    A multiplier that was rounded when weights were dequantised is found again among its neighbours.
+    """
+    largest = np.abs(values).max()
+    first = np.float32(127.0) / largest if largest > 0 else np.float32(1.0)
+    numbers = np.clip(np.rint(values * first), -127, 127).astype(np.int8)
+    for multiplier in (first, np.nextafter(first, np.float32(np.inf)), np.nextafter(first, np.float32(0))):
+        if np.array_equal(numbers.astype(np.float32) / multiplier, values):
+            return multiplier, numbers
+    return first, numbers
 
 
 def _text(options: str) -> bytes:

@@ -20,6 +20,8 @@ def tokenizer_from_sentencepiece(
 ) -> RnnAttnTokenizer:
     """The tokenizer of a student of Marian: ids are the places of the pieces, padding is one more.
 
+    Padding has one id on both sides: the smaller of two vocabularies is filled up with pieces that no text has.
+
     Texts of several characters that SentencePiece normalises as one, such as a letter and its accent, are composed
     first (NFC). What differs from SentencePiece is an accent on a character that is itself only a presentation form (a
     ligature, a superscript, a number in a circle), which may be lost, and the order of several accents on one letter.
@@ -29,19 +31,19 @@ def tokenizer_from_sentencepiece(
         target: that of the target, if it has its own.
 
     Raises:
-        ValueError: two vocabularies that differ in size, in their end or in their unknown token: padding would not
-            have one id on both sides.
+        ValueError: two vocabularies that differ in the text of their end or of their unknown token.
     """
     pad = padding_token(source, target)
-    if target is not None and (len(target.pieces), *_special(target)) != (len(source.pieces), *_special(source)):
+    size = max(len(vocabulary.pieces) for vocabulary in (source, target) if vocabulary)
+    if target is not None and _special(target) != _special(source):
         raise ValueError(
-            "source and target vocabulary must have one size, end and unknown token, got "
-            f"{(len(source.pieces), *_special(source))} and {(len(target.pieces), *_special(target))}"
+            f"source and target vocabulary must have one end and unknown token, got {_special(source)} and "
+            f"{_special(target)}"
         )
     eos, unk = _special(source)
     return RnnAttnTokenizer(
-        tokenizer_object=_backend(source, pad),
-        target_tokenizer_object=None if target is None else _backend(target, pad),
+        tokenizer_object=_backend(source, pad, size),
+        target_tokenizer_object=None if target is None else _backend(target, pad, size),
         bos_token=pad,  # what a decoder of Marian starts from: a vector of zeros, as padding has it
         eos_token=eos,
         unk_token=unk,
@@ -64,9 +66,12 @@ def _special(vocabulary: SentencePieceVocabulary) -> tuple[str, str]:
     return vocabulary.pieces[vocabulary.eos_token_id].text, vocabulary.pieces[vocabulary.unk_token_id].text
 
 
-def _backend(vocabulary: SentencePieceVocabulary, pad: str) -> Tokenizer:
+def _backend(vocabulary: SentencePieceVocabulary, pad: str, size: int) -> Tokenizer:
     fallback = any(piece.type == BYTE for piece in vocabulary.pieces)
     scores = [(piece.text, piece.score) for piece in vocabulary.pieces]
+    # The normaliser leaves no space in a text, so these are never found; nor do they change the score of the unknown.
+    least = min(score for _, score in scores)
+    scores += [(f"<unused {i}>", least) for i in range(len(scores), size)]
     backend = Tokenizer(models.Unigram(scores, unk_id=vocabulary.unk_token_id, byte_fallback=fallback))
     backend.normalizer = _normalizer(vocabulary)
     backend.pre_tokenizer = _guard(vocabulary)

@@ -6,12 +6,14 @@ theirs is imported or called.
 """
 
 import re
+import zipfile
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from .marian_source import LFS_POINTER, MAX_BYTES
@@ -60,7 +62,8 @@ def read_torch(path: str | PathLike[str], *, records: Sequence[str] = ()) -> Any
         records: modules whose classes become records, such as ``"omegaconf"``; those of ``COMMON`` always do.
 
     Raises:
-        OSError: the file is not there, is too large, or is a pointer of Git LFS in place of the file.
+        OSError: the file is not there, is too large, unpacks to more than it has, or is a pointer of Git LFS in place
+            of the file.
         ValueError: it is no such file, is damaged, or holds objects of other classes.
     """
     file = Path(path)
@@ -71,6 +74,7 @@ def read_torch(path: str | PathLike[str], *, records: Sequence[str] = ()) -> Any
     with file.open("rb") as stream:
         if stream.read(len(LFS_POINTER)) == LFS_POINTER:
             raise OSError(f"{file} is a pointer of Git LFS and not the file itself: fetch it with `git lfs pull`")
+    _check_growth(file)
     names = {*COMMON, *_named(file, records)}
     allowed: list[Any] = [(_dictionary if name.endswith("defaultdict") else Record, name) for name in sorted(names)]
     try:
@@ -80,6 +84,34 @@ def read_torch(path: str | PathLike[str], *, records: Sequence[str] = ()) -> Any
         refused = re.search(r"GLOBAL (\S+)", str(error))
         problem = f"holds {refused[1]}, which is not read" if refused else "is no file of torch.save, or is damaged"
         raise ValueError(f"{file} {problem}: only tensors and plain options are, no code is run") from error
+
+
+def weights_of(value: Any, name: str) -> dict[str, Tensor]:
+    """A state dict, once it is known to be one: dense tensors of floating-point numbers that are all in the file.
+
+    Raises:
+        ValueError: it is not; ``name`` is what the error calls it.
+    """
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"{name} must be a state dict, got {type(value).__name__}")
+    for key, tensor in value.items():
+        if not isinstance(key, str) or not isinstance(tensor, Tensor):
+            raise ValueError(f"{name} must hold tensors by name, got {type(tensor).__name__} for {key!r}")
+        dense = tensor.layout is torch.strided and tensor.is_floating_point() and tensor.device.type == "cpu"
+        # a view may claim a size that its few bytes repeat
+        if not dense or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            raise ValueError(f"{key} in {name} is no dense tensor of floating-point numbers")
+    return dict(value)
+
+
+def _check_growth(file: Path) -> None:
+    """torch stores what it saves as it is: an archive that grows when it is read was made to fill the memory."""
+    if not zipfile.is_zipfile(file):
+        return
+    with zipfile.ZipFile(file) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > file.stat().st_size:
+        raise OSError(f"{file} unpacks to {size} bytes, more than it has")
 
 
 def _named(file: Path, records: Sequence[str]) -> list[str]:

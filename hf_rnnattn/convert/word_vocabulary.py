@@ -113,6 +113,6 @@ def _numbered(side: str, words: Sequence[str], specials: dict[str, str]) -> dict
             raise ValueError(f"words {numbered[word]} and {number} of the {side} are both {word!r}")
         numbered[word] = number
     for name, token in specials.items():
-        if token not in numbered:
+        if not isinstance(token, str) or token not in numbered:
             raise ValueError(f"{name} {token!r} is no word of the {side}")
     return numbered

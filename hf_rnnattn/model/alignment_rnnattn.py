@@ -144,7 +144,15 @@ def attention_weights(output: Any, layer: int | None = -1, head: int | None = No
     Raises:
         ValueError: there is no such layer or head.
     """
-    layers = cross_attentions_from_generate(output)
+    return choose_attention(cross_attentions_from_generate(output), layer, head)
+
+
+def choose_attention(layers: Sequence[Tensor], layer: int | None, head: int | None) -> Tensor:
+    """(N, T, S) float32 of several (N, H, T, S): of one layer (None: their mean) and one head (None: their mean).
+
+    Raises:
+        ValueError: there is no such layer or head.
+    """
     if layer is not None:
         layers = (layers[_checked("layer", layer, len(layers))],)
     if head is not None:

@@ -14,6 +14,7 @@ from .attention_scores import SCORES
 from .embeddings import POSITION_EMBEDDINGS
 from .initial_state import STARTS
 from .mixer_directions import DIRECTIONS, MERGES
+from .mixer_luong import ACTIVATIONS
 from .mixers import MIXERS, attends_itself, cell_depth, encoder_states, reads_memory, split_mixer
 from .norms import CELL_NORMS, NORM_POSITIONS, NORMS
 from .readout import READOUTS
@@ -28,6 +29,7 @@ CHOICES = {
     "cell_norm": CELL_NORMS,
     "decoder_init": tuple(STARTS),
     "readout": READOUTS,
+    "attentional_activation": tuple(ACTIVATIONS),
     "norm_position": NORM_POSITIONS,
     "norm_type": tuple(NORMS),
     "encoder_position_embedding": POSITION_EMBEDDINGS,
@@ -84,6 +86,9 @@ def _check_numbers(fields: dict[str, Any]) -> None:
     width = fields["cross_attention_hidden_size"]
     if width is not None and not 1 <= width <= MAX_SIZE:
         raise ValueError(f"cross_attention_hidden_size must be in [1, {MAX_SIZE}], got {width}")
+    written = fields["written_vocab_size"]
+    if written is not None and not 1 <= written <= fields["vocab_size"]:
+        raise ValueError(f"written_vocab_size must be in [1, vocab_size ({fields['vocab_size']})], got {written}")
     for name in DROPOUTS:
         if not 0 <= fields[name] < 1:  # False for NaN
             raise ValueError(f"{name} must be in [0, 1), got {fields[name]}")

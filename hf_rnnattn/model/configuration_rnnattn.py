@@ -67,13 +67,15 @@ class RnnAttnConfig(PreTrainedConfig):
             2015), or ``none``. Mixers that read the encoder inside their recurrence get none; those of Luong read it
             with this score.
         input_feeding: whether the mixers of Luong read what they found at the step before.
+        attentional_activation: what the mixers of Luong apply to the projection of what they found: ``tanh`` or
+            ``none``.
         attention_size: width of the comparison in additive scores; defaults to ``hidden_size``.
         decoder_init: the state in which recurrent decoder layers start: ``zeros``; ``mean``, tanh of a projection of
             the mean of the encoder's output; ``last``, the same of its output where its last layer ended: at
             the last real token, at the first if it reads backward, each half at its own if it concatenates both;
-            ``encoder_state``, the states in which the encoder's own cells ended, the first cell's for the first cell,
-            projected where the widths differ.
-        decoder_init_cell: whether ``mean`` and ``last`` also set the cell state of an LSTM.
+            ``last_linear``, that projection without tanh; ``encoder_state``, the states in which the encoder's own
+            cells ended, the first cell's for the first cell, projected where the widths differ.
+        decoder_init_cell: whether ``mean``, ``last`` and ``last_linear`` also set the cell state of an LSTM.
         norm_position: ``pre``, ``post`` or ``none``. With ``pre`` a norm follows the last layer.
         norm_type: ``layer_norm`` or ``rms_norm``.
         layer_norm_eps: added to the variance in every norm.
@@ -95,6 +97,9 @@ class RnnAttnConfig(PreTrainedConfig):
             projections of the token that was read, the decoder's output, and what it read from the encoder (Bahdanau
             et al. 2015), of the width of the embeddings.
         output_bias: whether the logits have a bias.
+        written_vocab_size: how many tokens, from id 0, are ever written; None: all. Training leaves the logits of the
+            others alone; that they are far below is for ``lm_head.bias`` to say. Students of Marian never write
+            padding. A vocabulary that is resized is written as a whole.
         init_std: standard deviation of the normal distribution that initialises linear layers and embeddings;
             recurrent cells have initialisations of their own.
         use_cache: whether the decoder returns its cache.
@@ -143,6 +148,7 @@ class RnnAttnConfig(PreTrainedConfig):
     cross_attention: str = "multi_head"
     attention_size: int | None = None
     input_feeding: bool = True
+    attentional_activation: str = "tanh"
     decoder_init: str = "zeros"
     decoder_init_cell: bool = False
     norm_position: str = "pre"
@@ -164,6 +170,7 @@ class RnnAttnConfig(PreTrainedConfig):
     tie_word_embeddings: bool = True
     readout: str = "hidden"
     output_bias: bool = False
+    written_vocab_size: int | None = None
     init_std: float = 0.02
     use_cache: bool = True
     is_encoder_decoder: bool = True
@@ -191,6 +198,8 @@ class RnnAttnConfig(PreTrainedConfig):
             logger.warning("unused config keys: %s", ", ".join(unused))
 
     def __setattr__(self, key: str, value: Any) -> None:
+        if key == "vocab_size" and vars(self).get("vocab_size", value) != value:
+            super().__setattr__("written_vocab_size", None)
         super().__setattr__(key, value)
         if key == "vocab_size" and vars(self).get("share_encoder_decoder_embeddings") is True:
             super().__setattr__("encoder_vocab_size", value)  # there is one vocabulary, so it has one size

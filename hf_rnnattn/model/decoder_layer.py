@@ -98,7 +98,11 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             if mixer_class.reads_memory:
                 options |= {"memory_size": config.encoder_hidden_size, "attention_size": config.attention_size}
             if mixer_class.takes_score:
-                options |= {"score": config.cross_attention, "input_feeding": config.input_feeding}
+                options |= {
+                    "score": config.cross_attention,
+                    "input_feeding": config.input_feeding,
+                    "attentional_activation": config.attentional_activation,
+                }
             mixer = mixer_class(input_size=input_size, hidden_size=size, **options)
         return mixer
 

@@ -82,7 +82,7 @@ class RnnAttnEncoderLayer(GradientCheckpointingLayer):
         attention_mask: Tensor | None,
         return_state: bool = False,
         **kwargs: Any,
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, ...]:
         """(B, T, D_in) -> (B, T, D), and with ``return_state`` the states (B, D) in which its recurrences end.
 
         ``mask`` (B, T) is for recurrences, ``attention_mask`` for self-attention.
@@ -101,4 +101,4 @@ class RnnAttnEncoderLayer(GradientCheckpointingLayer):
         if self.feed_forward is not None:
             connection = self.feed_forward_connection
             x = connection.leave(x, self.feed_forward(connection.enter(x)))
-        return x, ends
+        return x, *ends  # no list: gradient checkpointing would lose the gradients of what is in one

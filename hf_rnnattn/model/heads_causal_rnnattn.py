@@ -14,6 +14,7 @@ from .loss_rnnattn import IGNORED, seq2seq_loss
 from .mixers import reads_memory
 from .modeling_rnnattn import RnnAttnDecoder, RnnAttnPreTrainedModel, as_kind, build_output, create_masks_for_generate
 from .plain_linear import linear
+from .written_tokens import build_written_tokens
 
 
 class RnnAttnDecoderModel(RnnAttnPreTrainedModel):
@@ -85,6 +86,7 @@ class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):
         self.model = model
         width = model.decoder.readout.output_size
         self.readout, self.lm_head = build_output(self.config, width, self.config.vocab_size)
+        self.written_tokens = build_written_tokens(self.config)
         self.post_init()
 
     def get_decoder(self, *args: Any, **kwargs: Any) -> RnnAttnDecoder:
@@ -101,6 +103,7 @@ class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):
 
     def set_output_embeddings(self, value: nn.Linear) -> None:
         self.lm_head = value
+        self.written_tokens = build_written_tokens(self.config)  # the vocabulary may have been resized
 
     @can_return_tuple
     def forward(
@@ -143,6 +146,7 @@ class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = linear(self.lm_head, self.readout(outputs.last_hidden_state[:, kept]))  # (B, T, V)
+        logits = self.written_tokens(logits)
         loss = None
         if shift_labels is None and labels is not None:
             shift_labels = nn.functional.pad(labels, (0, 1), value=IGNORED)[:, 1:]  # type: ignore[assignment]

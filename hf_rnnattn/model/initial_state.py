@@ -19,7 +19,14 @@ Start = Callable[[Any, tuple[str, ...], int, Tensor], State]
 
 def start_from_summary(projection: Any, names: tuple[str, ...], column: int, summary: Tensor) -> State:
     """The same for all: tanh of a projection of one vector (B, C)."""
-    return dict.fromkeys(names, torch.tanh(projection(summary)))
+    start = torch.tanh(projection(summary))
+    # Copies: one tensor under two names would be taken for one state by torch.export.
+    return {name: start.clone() for name in names}
+
+
+def start_linearly(projection: Any, names: tuple[str, ...], column: int, summary: Tensor) -> State:
+    """The same for all: a projection of one vector (B, C), without an activation."""
+    return dict.fromkeys(names, projection(summary))
 
 
 def start_from_states(projection: Any, names: tuple[str, ...], column: int, summary: Tensor) -> State:
@@ -33,6 +40,7 @@ STARTS: dict[str, Start] = {
     "zeros": start_from_summary,  # never called: there is no summary
     "mean": start_from_summary,
     "last": start_from_summary,
+    "last_linear": start_linearly,
     "encoder_state": start_from_states,
 }
 
@@ -73,7 +81,8 @@ def first_columns(config: Any, layer_idx: int) -> list[int]:
 
 def build_summary(config: Any) -> Summary | None:
     """What makes one vector (B, C) of the encoder's output; None where none is needed."""
-    summaries: dict[str, Summary] = {"mean": mean_over_real, "last": partial(_where_it_ended, _memory_ends(config))}
+    last = partial(_where_it_ended, _memory_ends(config))
+    summaries: dict[str, Summary] = {"mean": mean_over_real, "last": last, "last_linear": last}
     return summaries.get(config.decoder_init)
 
 

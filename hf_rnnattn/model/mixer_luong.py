@@ -12,6 +12,8 @@ from .mixer_lstm import LSTMMixer
 from .mixer_reading import MemoryReader
 from .notation import State
 
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "none": nn.Identity}
+
 
 class LuongMixer(MemoryReader, RecurrentMixer):
     """A stack of N cells that reads the encoder with its top state; the attentional vector is the output.
@@ -31,6 +33,7 @@ class LuongMixer(MemoryReader, RecurrentMixer):
         attention_size: width A of the comparison of additive scores.
         score: ``additive``, ``dot`` or ``general``.
         input_feeding: whether cell 1 reads a_{t-1}.
+        attentional_activation: ``tanh``, or ``none`` to leave it out of (4), as OpenNMT-py does for additive scores.
         depth: number N of cells.
         cell_norm, norm_eps: norms inside the cells, see ``SteppingMixer``.
 
@@ -59,6 +62,7 @@ class LuongMixer(MemoryReader, RecurrentMixer):
         attention_size: int,
         score: str = "general",
         input_feeding: bool = True,
+        attentional_activation: str = "tanh",
         depth: int = 1,
         cell_norm: str = "none",
         norm_eps: float = 1e-5,
@@ -75,6 +79,7 @@ class LuongMixer(MemoryReader, RecurrentMixer):
             score, query_size=hidden_size, key_size=memory_size, attention_size=attention_size, **norms
         )
         self.attentional_proj = nn.Linear(memory_size + hidden_size, hidden_size)
+        self.activation = ACTIVATIONS[attentional_activation]()
         self.encoder_states = tuple([f"{name}.{k}" for k in range(depth) for name in self.cell_class.state_names])
         self.initialised_states = tuple([f"{self.cell_class.state_names[0]}.{k}" for k in range(depth)])
         self.state_names = (*self.encoder_states, "fed") if input_feeding else self.encoder_states
@@ -110,7 +115,7 @@ class LuongMixer(MemoryReader, RecurrentMixer):
             states |= {f"{name}.{k}": tensor for name, tensor in output.state.items()}
             steps |= {f"{name}.{k}": tensor for name, tensor in (output.steps or {}).items()}
         alpha, context = self.read(top, memory)  # (B, T, S), (B, T, C)
-        attentional = torch.tanh(self.attentional_proj(torch.cat([context, top], dim=-1)))
+        attentional = self.activation(self.attentional_proj(torch.cat([context, top], dim=-1)))
         return MixerOutput(
             attentional, states, steps if return_steps else None, weights=alpha[:, None], context=context
         )

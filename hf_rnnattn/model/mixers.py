@@ -10,7 +10,7 @@ from .mixer_lstm import LSTMMixer
 from .mixer_luong import LuongGRUMixer, LuongLSTMMixer
 from .mixer_mingru import MinGRUMixer
 from .mixer_rnn import ElmanMixer
-from .mixer_ssru import SSRUMixer
+from .mixer_ssru import KimSSRUMixer, SSRUMixer
 
 MIXERS: dict[str, type[Any]] = {
     "bahdanau_gru": BahdanauGRUMixer,
@@ -19,6 +19,7 @@ MIXERS: dict[str, type[Any]] = {
     "elman": ElmanMixer,
     "full_attention": FullAttentionMixer,
     "gru": GRUMixer,
+    "kim_ssru": KimSSRUMixer,
     "lstm": LSTMMixer,
     "luong_gru": LuongGRUMixer,
     "luong_lstm": LuongLSTMMixer,
@@ -31,7 +32,7 @@ def split_mixer(entry: str) -> list[str]:
     """The names that a layer's entry joins: ``"gru+full_attention"`` -> ``["gru", "full_attention"]``.
 
     Raises:
-        ValueError: a name is not registered, or more than one part has keys and values of its own.
+        ValueError: a name is not registered, or more than one part has keys and values of its own or of the encoder.
     """
     names = entry.split("+")
     for name in names:
@@ -40,6 +41,9 @@ def split_mixer(entry: str) -> list[str]:
     attentions = [name for name in names if MIXERS[name].kind == "attention"]
     if len(attentions) > 1:
         raise ValueError(f"mixer {entry!r} joins {len(attentions)} attentions, at most 1 may keep keys and values")
+    readers = [name for name in names if MIXERS[name].reads_memory]
+    if len(readers) > 1:
+        raise ValueError(f"mixer {entry!r} joins {len(readers)} mixers that read the encoder, at most 1 may")
     return names
 
 

@@ -44,10 +44,12 @@ from .mixer_base import RecurrentMixer
 from .mixers import attends_itself
 from .norms import build_norm
 from .plain_linear import linear
+from .pretrained_encoder_rnnattn import PretrainedEncoderMixin
 from .readout import build_readout
 from .saving_rnnattn import is_weights, save_at_once
 from .shortlist_rnnattn import Candidates, ShortlistMixin
 from .source_length_rnnattn import SourceLengthMixin
+from .written_tokens import build_written_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -287,7 +289,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         prepared = create_bidirectional_mask(self.config, hidden_states, mask) if self.attends else None
         ends: list[Tensor] = []
         for layer in self.layers:
-            hidden_states, states = layer(hidden_states, mask, prepared, self.gives_states, **kwargs)
+            hidden_states, *states = layer(hidden_states, mask, prepared, self.gives_states, **kwargs)
             ends += states
         final_states = torch.stack(ends, dim=1).to(hidden_states.dtype) if ends else None
         return RnnAttnEncoderOutput(last_hidden_state=self.norm(hidden_states), final_states=final_states)
@@ -593,7 +595,9 @@ def create_masks_for_generate(
     }
 
 
-class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, ShortlistMixin, SourceLengthMixin, GenerationMixin):
+class RnnAttnForConditionalGeneration(
+    RnnAttnPreTrainedModel, PretrainedEncoderMixin, ShortlistMixin, SourceLengthMixin, GenerationMixin
+):
     """Encoder-decoder with an output matrix: translation, summaries, pronunciation, whatever maps text to text."""
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embeddings.word_embeddings.weight"}
@@ -604,6 +608,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, ShortlistMixin, So
         self.model = RnnAttnModel(config)
         width = self.model.decoder.readout.output_size
         self.readout, self.lm_head = build_output(config, width, config.vocab_size)
+        self.written_tokens = build_written_tokens(config)
         self.post_init()
 
     def get_encoder(self, *args: Any, **kwargs: Any) -> RnnAttnEncoder:
@@ -623,6 +628,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, ShortlistMixin, So
 
     def set_output_embeddings(self, value: nn.Linear) -> None:
         self.lm_head = value
+        self.written_tokens = build_written_tokens(self.config)  # the vocabulary may have been resized
 
     def resize_encoder_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
@@ -689,6 +695,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, ShortlistMixin, So
         logits = (
             linear(self.lm_head, read) if decoder_candidates is None else decoder_candidates.logits(self.lm_head, read)
         )
+        logits = self.written_tokens(logits)
         return Seq2SeqLMOutput(
             loss=None if labels is None else seq2seq_loss(logits, labels, num_items_in_batch),
             logits=logits,

@@ -10,8 +10,9 @@ import torch
 from transformers import AutoModelForSeq2SeqLM
 
 from hf_rnnattn.checkpoint import load_strict
-from hf_rnnattn.convert.marian import FORBIDDEN, model_from_marian
+from hf_rnnattn.convert.marian import model_from_marian
 from hf_rnnattn.convert.marian_checkpoint import read_marian
+from hf_rnnattn.model.written_tokens import FORBIDDEN
 from students import MODEL, OPTIONS, SENTENCES, VOCABULARY, recorded, student
 
 
@@ -96,21 +97,51 @@ def naive(tensors, source, target, heads):
     x = embed(tables[1], [None, *target[:-1]])
     for i in range(1, 1 + sum(name.startswith("decoder") and name.endswith("ffn_W1") for name in tensors)):
         x = feed(attend(recur(x, f"decoder_l{i}_rnn"), memory, f"decoder_l{i}_context"), f"decoder_l{i}_ffn")
-    return x @ tables[1].T + tensors.get("decoder_ff_logit_out_b", 0)
+    return x @ tensors.get("decoder_ff_logit_out_Wt", tables[1]).T + tensors.get("decoder_ff_logit_out_b", 0)
 
 
-@pytest.mark.parametrize("shared", [True, False])
+VOCABULARIES = {
+    "shared": {"shared": True},
+    "of one size": {"shared": False},
+    "smaller source": {"shared": False, "source_pieces": 12},
+    "larger source": {"shared": False, "source_pieces": 20},
+}
+
+
+@pytest.mark.parametrize("vocabularies", VOCABULARIES)
+@pytest.mark.parametrize("tied_output", [True, False])
 @pytest.mark.parametrize("output_bias", [True, False])
-def test_logits_are_those_of_marians_formulas(shared, output_bias):
-    checkpoint = student(shared=shared, output_bias=output_bias)
+def test_logits_are_those_of_marians_formulas(vocabularies, tied_output, output_bias):
+    checkpoint = student(tied_output=tied_output, output_bias=output_bias, **VOCABULARIES[vocabularies])
     ours = model_from_marian(checkpoint).double()
     source, target = [3, 4, 5, 11, 0], [7, 2, 2, 9, 0]
     start = ours.config.decoder_start_token_id
     with torch.no_grad():
         logits = ours(torch.tensor([source]), decoder_input_ids=torch.tensor([[start, *target[:-1]]])).logits[0]
     expected = naive(checkpoint.tensors, source, target, heads=2)
-    np.testing.assert_allclose(logits[:, :-1], expected, atol=2e-6)  # positions are float32
-    assert (logits[:, -1] == FORBIDDEN).all()
+    np.testing.assert_allclose(logits[:, :13], expected, atol=2e-6)  # positions are float32
+    assert (logits[:, 13:] < FORBIDDEN / 2).all()
+    pad = ours.config.pad_token_id
+    assert pad == ours.config.encoder_vocab_size - 1 == ours.config.vocab_size - 1
+    for side in (ours.get_encoder(), ours.get_decoder()):
+        assert not side.get_input_embeddings().weight[pad].any()
+
+
+def test_an_output_matrix_in_the_old_layout_is_the_same():
+    new, old = student(tied_output=False), student(tied_output=False)
+    old.tensors["decoder_ff_logit_out_W"] = old.tensors.pop("decoder_ff_logit_out_Wt").T
+    assert torch.equal(model_from_marian(old).lm_head.weight, model_from_marian(new).lm_head.weight)
+    old.tensors["decoder_ff_logit_out_W"] = np.zeros((8, 12), np.float32)
+    with pytest.raises(ValueError, match=r"out_Wt .* must have shape \(13, 8\), got \(12, 8\)"):
+        model_from_marian(old)
+
+
+def test_what_fills_up_a_vocabulary_is_never_written():
+    model = model_from_marian(student(shared=False, source_pieces=40))
+    for search in ({}, {"num_beams": 4}, {"do_sample": True, "num_return_sequences": 20}):
+        torch.manual_seed(0)
+        written = {*model.generate(torch.tensor([[35, 39, 0]]), **search)[:, 1:].unique().tolist()}
+        assert written - {model.config.pad_token_id} <= {*range(13)}
 
 
 def test_log_probabilities_of_the_student_are_those_of_marians_formulas(model, pieces):

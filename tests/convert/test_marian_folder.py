@@ -3,6 +3,7 @@
 import gzip
 
 import pytest
+import sentencepiece
 import torch
 import zstandard
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
@@ -52,16 +53,34 @@ def test_every_container_gives_the_same_folder(kind, folder, tmp_path):
         assert (tmp_path / "converted" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-def test_two_vocabularies_are_two_sides(tmp_path):
-    checkpoint = student(shared=False, pieces=1024)
+def small_vocabulary(path):
+    """A SentencePiece model of 90 pieces."""
+    options = {"bos_id": -1, "eos_id": 0, "unk_id": 1, "vocab_size": 90, "minloglevel": 9}
+    with path.open("wb") as file:
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(SENTENCES), model_writer=file, **options)
+    return path
+
+
+@pytest.mark.parametrize("sizes", [(1024, 1024), (90, 1024), (1024, 90)])
+def test_two_vocabularies_are_two_sides(sizes, tmp_path):
+    vocabularies = [VOCABULARY if size == 1024 else small_vocabulary(tmp_path / "small.spm") for size in sizes]
+    checkpoint = student(shared=False, source_pieces=sizes[0], pieces=sizes[1])
     (tmp_path / "model.npz").write_bytes(npz_bytes(YAML, checkpoint.tensors))
-    convert_marian(tmp_path / "model.npz", VOCABULARY, VOCABULARY, output=tmp_path / "converted")
+    convert_marian(tmp_path / "model.npz", *vocabularies, output=tmp_path / "converted")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "converted")
     model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "converted")
     assert tokenizer.has_target_vocabulary
+    assert tokenizer.pad_token_id == model.config.pad_token_id == 1024
     tables = [side.get_input_embeddings().weight for side in (model.get_encoder(), model.get_decoder())]
-    for name, table in zip(("encoder_Wemb", "decoder_Wemb"), tables, strict=True):
-        assert torch.equal(table[:-1], torch.from_numpy(checkpoint.tensors[name]))
+    for name, table, size in zip(("encoder_Wemb", "decoder_Wemb"), tables, sizes, strict=True):
+        assert torch.equal(table[:size], torch.from_numpy(checkpoint.tensors[name]))
+        assert not table[size:].any()
+    pieces = [sentencepiece.SentencePieceProcessor(model_file=str(path)) for path in vocabularies]
+    batch = tokenizer(SENTENCES, text_target=SENTENCES, padding=True, return_tensors="pt")
+    assert batch.input_ids[0][batch.attention_mask[0].bool()].tolist() == [*pieces[0].encode(SENTENCES[0]), 0]
+    output = model.generate(batch.input_ids, attention_mask=batch.attention_mask)
+    for row, text in zip(output.tolist(), tokenizer.batch_decode(output, skip_special_tokens=True), strict=True):
+        assert text == pieces[1].decode([token for token in row if token not in (0, 1024)])
 
 
 def test_an_earlier_folder_is_replaced_or_left_as_it_was(folder, tmp_path):

@@ -188,27 +188,41 @@ def test_it_is_saved_and_loaded_as_it_is(ours, theirs, tmp_path):
     assert_same(AutoTokenizer.from_pretrained(tmp_path), theirs, SENTENCES)
 
 
-def test_two_vocabularies_stand_side_by_side(tmp_path):
+@pytest.mark.parametrize("sizes", [(60, 60), (60, 75), (75, 60)])
+def test_two_vocabularies_stand_side_by_side(sizes, tmp_path):
     source, target = (tmp_path / name for name in ("source.spm", "target.spm"))
-    options = {"bos_id": -1, "eos_id": 0, "unk_id": 1, "vocab_size": 60, "minloglevel": 9}
-    for path, texts in ((source, SENTENCES), (target, ["".join(reversed(text)) for text in SENTENCES])):
+    reversed_texts = ["".join(reversed(text)) for text in SENTENCES]
+    for path, texts, size in zip((source, target), (SENTENCES, reversed_texts), sizes, strict=True):
+        options = {"bos_id": -1, "eos_id": 0, "unk_id": 1, "vocab_size": size, "minloglevel": 9}
         with path.open("wb") as file:
             sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(texts), model_writer=file, **options)
     tokenizer = tokenizer_from_sentencepiece(*map(read_sentencepiece, (source, target)))
     theirs = [sentencepiece.SentencePieceProcessor(model_file=str(path)) for path in (source, target)]
-    batch = tokenizer(SENTENCES, text_target=SENTENCES)
-    assert [ids[:-1] for ids in batch.input_ids] == theirs[0].encode(SENTENCES)
-    assert [ids[:-1] for ids in batch.labels] == theirs[1].encode(SENTENCES)
-    assert tokenizer.batch_decode(batch.labels, skip_special_tokens=True) == theirs[1].decode(
-        theirs[1].encode(SENTENCES)
-    )
+    texts = [*SENTENCES, "<unused 60>", "a <unused 61> <unused 62>b", *fuzz(30)]
+    batch = tokenizer(texts, text_target=texts)
+    assert [ids[:-1] for ids in batch.input_ids] == theirs[0].encode(texts)
+    assert [ids[:-1] for ids in batch.labels] == theirs[1].encode(texts)
+    decoded = tokenizer.batch_decode(batch.labels[: len(SENTENCES)], skip_special_tokens=True)
+    assert decoded == theirs[1].decode(theirs[1].encode(SENTENCES))
+    pad = max(sizes)
+    assert tokenizer.pad_token_id == pad
+    fields = tokenizer.config_fields()
+    assert fields == {
+        "vocab_size": pad + 1,
+        "encoder_vocab_size": pad + 1,
+        "pad_token_id": pad,
+        "bos_token_id": pad,
+        "eos_token_id": 0,
+        "decoder_start_token_id": pad,
+    }
     tokenizer.save_pretrained(tmp_path)
-    assert RnnAttnTokenizer.from_pretrained(tmp_path)(text_target=SENTENCES).input_ids == batch.labels
+    assert RnnAttnTokenizer.from_pretrained(tmp_path)(text_target=texts).input_ids == batch.labels
 
 
-def test_vocabularies_of_two_sizes_are_refused(others):
-    two = (read_sentencepiece(path) for path in (VOCABULARY, others["no byte pieces"]))
-    with pytest.raises(ValueError, match=r"one size, end and unknown token, got .*1024"):
+def test_vocabularies_that_end_with_different_texts_are_refused(tmp_path):
+    (tmp_path / "other.spm").write_bytes(train(eos_piece="<e>"))
+    two = (read_sentencepiece(path) for path in (VOCABULARY, tmp_path / "other.spm"))
+    with pytest.raises(ValueError, match=r"one end and unknown token, got .*</s>.* and .*<e>"):
         tokenizer_from_sentencepiece(*two)
 
 

@@ -6,12 +6,13 @@ import enum
 import os
 import sys
 import types
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 
-from hf_rnnattn.convert.torch_checkpoint import Record, plain, read_torch
+from hf_rnnattn.convert.torch_checkpoint import Record, plain, read_torch, weights_of
 
 
 class Opens:
@@ -121,3 +122,30 @@ def test_other_files_are_refused(tmp_path):
         read_torch(tmp_path / "pointer")
     with pytest.raises(OSError, match="no file"):
         read_torch(tmp_path / "none")
+
+
+def test_an_archive_that_grows_is_refused(tmp_path):
+    torch.save({"w": torch.zeros(100_000)}, tmp_path / "c.pt")
+    with zipfile.ZipFile(tmp_path / "c.pt") as stored, zipfile.ZipFile(tmp_path / "p.pt", "w") as packed:
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name), zipfile.ZIP_DEFLATED)
+    with pytest.raises(OSError, match=r"p\.pt unpacks to 40\d+ bytes, more than it has"):
+        read_torch(tmp_path / "p.pt")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([torch.ones(1)], "weights must be a state dict, got list"),
+        ({}, "weights must be a state dict, got dict"),
+        ({1: torch.ones(1)}, "got Tensor for 1"),
+        ({"w": 3}, "got int for 'w'"),
+        ({"w": torch.ones(2, dtype=torch.int64)}, "w in weights is no dense tensor"),
+        ({"w": torch.ones(2, 2).to_sparse()}, "w in weights is no dense tensor"),
+        ({"w": torch.ones(1).expand(2**40)}, "w in weights is no dense tensor"),
+        ({"w": torch.ones(1, device="meta")}, "w in weights is no dense tensor"),
+    ],
+)
+def test_what_is_no_state_dict_is_refused(value, message):
+    with pytest.raises(ValueError, match=message):
+        weights_of(value, "weights")

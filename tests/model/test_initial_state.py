@@ -93,13 +93,24 @@ def test_a_stack_of_luong_takes_the_states_of_as_many_layers():
     assert not start["fed"].any()
 
 
-@pytest.mark.parametrize("kind", ["mean", "last"])
+@pytest.mark.parametrize("kind", ["mean", "last", "last_linear"])
 @pytest.mark.parametrize("cell_too", [False, True])
 def test_the_cell_state_of_an_lstm_starts_from_the_summary_only_where_asked(kind, cell_too):
     model = tiny_model(decoder_mixers=["lstm"], decoder_init=kind, decoder_init_cell=cell_too)
     start = model.model.decoder.layers[0].start(0, torch.zeros(2, 1, 16), torch.randn(2, 16), None)
     assert start["h"].any()
     assert torch.equal(start["c"], start["h"] if cell_too else torch.zeros(2, 16))
+
+
+def test_every_cell_of_a_stack_starts_from_one_projection_with_tanh_or_without():
+    for kind, activation in (("last", torch.tanh), ("last_linear", torch.nn.Identity())):
+        fields = {"decoder_mixers": ["luong_gru"], "decoder_cell_depths": 2, "cross_attention": "general"}
+        model = tiny_model(**fields, decoder_init=kind, encoder_hidden_size=12)
+        layer, summary = model.model.decoder.layers[0], 3 * torch.randn(2, 12)
+        start = layer.start(0, torch.zeros(2, 1, 16), summary, None)
+        for name in ("h.0", "h.1"):
+            assert torch.equal(start[name], activation(layer.initial_states[0](summary)))
+        assert not start["fed"].any()
 
 
 def test_the_summary_of_swapped_halves_is_the_swapped_summary():

@@ -33,7 +33,7 @@ def test_float32_stays_close_to_float64_at_any_length(name, length):
 def test_scanned_cells_are_exact_over_8192_steps_with_saturated_gates(name, bias):
     cell = build(name)
     with torch.no_grad():
-        cell.input_to_gates.bias[HIDDEN:] += bias
+        (cell.gate_bias if name == "kim_ssru" else cell.input_to_gates.bias[HIDDEN:]).add_(bias)
     x = torch.randn(1, 8192, INPUT, dtype=torch.float64)
     with torch.no_grad():
         want = cell(x).hidden
@@ -102,6 +102,9 @@ def test_initialisation_is_orthogonal_where_recurrent_and_remembers_a_little(nam
         for block in cell.state_to_gates.weight.split(8):
             assert_close(block @ block.T, torch.eye(8, dtype=block.dtype), rtol=0.0, atol=1e-5)
         assert not cell.state_to_gates.bias.any()
+    if name == "kim_ssru":
+        assert (cell.gate_bias == 1).all()
+        return
     bias = cell.input_to_gates.bias.unflatten(0, (-1, 8))
     favoured = {"lstm": (1, 1.0), "ssru": (1, 1.0), "mingru": (1, -1.0)}.get(name)
     for gate in range(len(bias)):
