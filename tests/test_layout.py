@@ -23,7 +23,7 @@ RANKS = (
     ("hf_rnnattn/__init__.py", "hf_rnnattn/pipelines.py"),
     ("hf_rnnattn/checkpoint.py", "hf_rnnattn/data.py"),
     ("hf_rnnattn/*.py", "hf_rnnattn/convert/*.py"),
-    ("scripts/*.py", "benchmarks/*.py", "tests/*.py", "tests/*/*.py"),
+    ("scripts/*.py", "benchmarks/*.py", "benchmarks/*/*.py", "tests/*.py", "tests/*/*.py"),
 )
 
 LONGEST = (("model/modeling_*.py", 800), ("tests/*.py", 400), ("tests/*/*.py", 400), ("*.py", 300))

@@ -53,6 +53,7 @@ def test_both_merges_the_two_halves(name, merge):
     joined = torch.cat([forward, backward], dim=-1)
     want = {
         "concat": lambda: joined,
+        "separate": lambda: joined,
         "sum": lambda: forward + backward,
         "concat_project": lambda: mixer.merge_proj(joined),
     }[merge]()
@@ -74,6 +75,28 @@ def test_padding_on_any_side_changes_nothing(name, merge, places):
     assert_close(mixer(padded, mask).hidden[:, places], mixer(x).hidden, **CLOSE)
 
 
+@each_cell
+def test_swapped_halves_are_the_halves_the_other_way_round(name):
+    mixer, (x, mask) = build(name, "both_swapped", "concat"), inputs()
+    both = DirectionalMixer(mixer.forward_cell, mixer.backward_cell, "concat")
+    assert torch.equal(mixer(x, mask).hidden, both(x, mask).hidden.roll(HIDDEN // 2, dims=-1))
+
+
+@each_cell
+@pytest.mark.parametrize("direction", ["both", "both_swapped"])
+def test_separate_stacks_read_their_own_half_of_the_layer_below(name, direction):
+    """A change in one half of the input changes the same half of the output and nothing else."""
+    mixer = DirectionalMixer.build(
+        MIXERS[name], input_size=6, hidden_size=HIDDEN, direction=direction, merge="separate", first=False
+    ).double()
+    x, half = torch.randn(BATCH, LENGTH, 6, dtype=torch.float64), HIDDEN // 2
+    before = mixer(x).hidden
+    x[..., :3] += 1.0
+    after = mixer(x).hidden
+    assert torch.equal(after[..., half:], before[..., half:])
+    assert not torch.allclose(after[..., :half], before[..., :half])
+
+
 def test_every_parameter_gets_a_gradient():
     for name in PLAIN:
         for merge in MERGES:
@@ -86,8 +109,11 @@ def test_choices_that_do_not_exist_are_refused():
     sizes = {"input_size": INPUT, "hidden_size": HIDDEN}
     with pytest.raises(ValueError, match="direction must be one of forward, backward, both, got 'up'"):
         DirectionalMixer.build(MIXERS["gru"], **sizes, direction="up", merge="sum")
-    with pytest.raises(ValueError, match="merge must be one of concat_project, concat, sum, got 'max'"):
+    with pytest.raises(ValueError, match="merge must be one of concat_project, concat, separate, sum, got 'max'"):
         DirectionalMixer.build(MIXERS["gru"], **sizes, direction="both", merge="max")
+    odd = {"input_size": 5, "hidden_size": 4, "direction": "both", "merge": "separate", "first": False}
+    with pytest.raises(ValueError, match="input_size must be even to be read in halves, got 5"):
+        DirectionalMixer.build(MIXERS["gru"], **odd)
     with pytest.raises(ValueError, match=r"hidden_size must be even .* got 5"):
         DirectionalMixer.build(MIXERS["gru"], input_size=INPUT, hidden_size=5, direction="both", merge="concat")
     with pytest.raises(ValueError, match="BahdanauGRUMixer attends to the encoder"):
