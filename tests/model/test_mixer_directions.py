@@ -107,7 +107,7 @@ def test_every_parameter_gets_a_gradient():
 
 def test_choices_that_do_not_exist_are_refused():
     sizes = {"input_size": INPUT, "hidden_size": HIDDEN}
-    with pytest.raises(ValueError, match="direction must be one of forward, backward, both, got 'up'"):
+    with pytest.raises(ValueError, match="direction must be one of forward, backward, both, both_swapped, got 'up'"):
         DirectionalMixer.build(MIXERS["gru"], **sizes, direction="up", merge="sum")
     with pytest.raises(ValueError, match="merge must be one of concat_project, concat, separate, sum, got 'max'"):
         DirectionalMixer.build(MIXERS["gru"], **sizes, direction="both", merge="max")
