@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from ..model.modeling_rnnattn import RnnAttnForConditionalGeneration
-from .marian import FORBIDDEN, generation_config
+from ..model.written_tokens import FORBIDDEN
+from .marian import generation_config
 from .marian_checkpoint import MarianCheckpoint
 from .marian_names import DECODER_TABLE, ENCODER_TABLE, SHARED
 from .marian_old_names import with_new_names
@@ -48,6 +49,7 @@ def model_from_marian_rnn(
             raise ValueError(f"{name} must be in [0, {len(tables[1])}), got {token}")
     output = _output(checkpoint)
     fields = _fields(options, checkpoint, tied=output is None, start=start, eos_token_id=eos_token_id)
+    fields["written_vocab_size"] = len(tables[1])
     table = list(_weights(options, checkpoint, output, size=start + 1))
     tensors = {name: torch.from_numpy(values.copy()) for name, values in checkpoint.tensors.items()}
     tensors.setdefault(f"{OUTPUT}_b", torch.zeros(1, len(tables[1])))  # output-omit-bias
