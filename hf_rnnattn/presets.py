@@ -174,6 +174,17 @@ PRESETS: dict[str, Preset] = {
         "Luong et al. 2015, Effective Approaches to Attention-based Neural Machine Translation",
         {**LUONG, "cross_attention": "general", "input_feeding": True},
     ),
+    **{
+        f"attention-{name}": Preset(
+            f"a recurrent decoder that reads by {what}",
+            source,
+            {**LUONG, "cross_attention": score, "input_feeding": False},
+        )
+        for name, score, what, source in (
+            ("cosine", "cosine", "cosine similarity, with a learnt temperature", "Graves et al. 2014, NTM"),
+            ("euclid", "euclidean", "distance, with a learnt precision", "Nadaraya 1964 and Watson 1964"),
+        )
+    },
     "transformer": Preset(
         "self-attention and cross-attention with several heads, no recurrence",
         "Vaswani et al. 2017, Attention Is All You Need",

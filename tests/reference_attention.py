@@ -77,10 +77,19 @@ def _read(score: Callable[[Tensor], Tensor], values: Tensor, slots: Any) -> tupl
 def scored_read(
     weights: dict[str, Tensor], prefix: str, query: Tensor, values: Tensor, slots: Any
 ) -> tuple[Tensor, Tensor]:
-    """Reads the memory with the score that these weights are of: additive, general (W q . m_j) or dot (q . m_j)."""
+    """Reads the memory with the score that these weights are of.
+
+    Additive; exp(s) times the cosine of W q and m_j; -exp(p) |W q - m_j|^2; general, W q . m_j; or dot, q . m_j.
+    """
     if f"{prefix}key_proj.weight" in weights:
         return additive_read(weights, prefix, query, values, slots)
     general = weights.get(f"{prefix}query_proj.weight")
+    if f"{prefix}log_scale" in weights:
+        asked, scale = general @ query, torch.exp(weights[f"{prefix}log_scale"][0])
+        return _read(lambda slot: scale * (asked @ slot) / (asked.norm() * slot.norm()), values, slots)
+    if f"{prefix}log_precision" in weights:
+        asked, precision = general @ query, torch.exp(weights[f"{prefix}log_precision"][0])
+        return _read(lambda slot: -precision * ((asked - slot) ** 2).sum(), values, slots)
     return _read(lambda slot: slot @ (query if general is None else general @ query), values, slots)
 
 

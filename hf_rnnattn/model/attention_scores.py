@@ -1,11 +1,14 @@
-"""Scores that compare a query with the slots of a memory, one number a pair: additive, dot and general."""
+"""Scores that compare a query with the slots of a memory, one number a pair."""
+
+import math
 
 import torch
+import transformers.initialization as init
 from torch import Tensor, nn
 
 from .norms import build_cell_norm
 
-SCORES = ("additive", "dot", "general")
+SCORES = ("additive", "dot", "general", "cosine", "euclidean")
 
 
 class AdditiveScore(nn.Module):
@@ -91,6 +94,71 @@ class GeneralScore(DotScore):
         return super().forward(self.query_proj(query), keys)
 
 
+class CosineScore(GeneralScore):
+    """The cosine of the angle between query and slot, with a learnt temperature, Graves et al. 2014.
+
+        e_tj = exp(s) (W q_t) . h_j / (|W q_t| |h_j|)   (1)
+
+    So neither the length of a query nor that of a slot matters. s starts at log 10: of cosines alone, in [-1, 1], a
+    softmax makes nearly equal weights.
+
+    Args:
+        query_size: width D of a query q_t.
+        key_size: width C of a memory slot h_j.
+    """
+
+    def __init__(self, *, query_size: int, key_size: int) -> None:
+        super().__init__(query_size=query_size, key_size=key_size)
+        self.log_scale = nn.Parameter(torch.full((1,), math.log(10.0)))
+
+    def init_weights(self) -> None:
+        """The scale that it starts with."""
+        init.constant_(self.log_scale, math.log(10.0))
+
+    def prepare_keys(self, memory: Tensor) -> Tensor:
+        """(B, S, C) -> the same directions with length 1; a slot of zeros stays one."""
+        return nn.functional.normalize(memory, dim=-1)
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """query (B, T, D), keys (B, S, C) -> scores (B, T, S)."""
+        asked = nn.functional.normalize(self.query_proj(query), dim=-1)
+        return self.log_scale.exp() * torch.matmul(asked, keys.transpose(1, 2))
+
+
+class EuclideanScore(GeneralScore):
+    """Minus the squared distance between query and slot, with a learnt precision.
+
+        e_tj = -exp(p) |W q_t - h_j|^2   (1)
+
+    So a shift of query and slots together changes nothing: the softmax of this score is the kernel regression of
+    Nadaraya and Watson with a Gaussian kernel. p starts at -log C, so that scores do not grow with the width.
+
+    Args:
+        query_size: width D of a query q_t.
+        key_size: width C of a memory slot h_j.
+    """
+
+    def __init__(self, *, query_size: int, key_size: int) -> None:
+        super().__init__(query_size=query_size, key_size=key_size)
+        self.log_precision = nn.Parameter(torch.full((1,), -math.log(key_size)))
+
+    def init_weights(self) -> None:
+        """The precision that it starts with."""
+        init.constant_(self.log_precision, -math.log(self.key_width))
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """query (B, T, D), keys (B, S, C) -> scores (B, T, S)."""
+        asked = self.query_proj(query)
+        # The square multiplied out: differences of all pairs would take (B, T, S, C) numbers.
+        lengths = asked.square().sum(-1)[:, :, None] + keys.square().sum(-1)[:, None]
+        distances = lengths - 2 * torch.matmul(asked, keys.transpose(1, 2))
+        scores: Tensor = -self.log_precision.exp() * distances
+        return scores
+
+
+PROJECTED = {"general": GeneralScore, "cosine": CosineScore, "euclidean": EuclideanScore}
+
+
 def build_score(
     kind: str, *, query_size: int, key_size: int, attention_size: int, cell_norm: str = "none", norm_eps: float = 1e-5
 ) -> AdditiveScore | DotScore:
@@ -105,8 +173,8 @@ def build_score(
         raise ValueError(f"the score 'dot' needs queries and slots of one width, got {query_size} and {key_size}")
     if kind == "dot":
         return DotScore(size=key_size)
-    if kind == "general":
-        return GeneralScore(query_size=query_size, key_size=key_size)
+    if kind in PROJECTED:
+        return PROJECTED[kind](query_size=query_size, key_size=key_size)
     return AdditiveScore(
         query_size=query_size,
         key_size=key_size,

@@ -13,13 +13,20 @@ from transformers.masking_utils import create_bidirectional_mask, create_causal_
 
 import reference_attention
 from hf_rnnattn.model.attention import eager_attention_forward, masked_softmax
-from hf_rnnattn.model.attention_scores import AdditiveScore, DotScore, GeneralScore, build_score
+from hf_rnnattn.model.attention_scores import (
+    AdditiveScore,
+    CosineScore,
+    DotScore,
+    EuclideanScore,
+    GeneralScore,
+    build_score,
+)
 from hf_rnnattn.model.mixer_attention import FullAttentionMixer, MultiHeadCrossAttention, ScoredCrossAttention
 from model_zoo import tiny_config
 
 ROWS, T, S, QUERY, MEMORY, HIDDEN, HEADS, ATTENTION = 4, 3, 5, 6, 10, 8, 2, 7
 MULTI_HEAD = ["eager", "sdpa"]
-SCORED = ["additive", "general"]
+SCORED = ["additive", "general", "cosine", "euclidean"]
 KINDS = [*MULTI_HEAD, *SCORED]
 EXACT = {"rtol": 0.0, "atol": 1e-12}
 
@@ -317,7 +324,29 @@ def test_the_general_score_with_the_identity_is_the_dot_score():
 
 def test_scores_that_do_not_exist_or_do_not_fit_are_refused():
     sizes = {"query_size": QUERY, "key_size": MEMORY, "attention_size": ATTENTION}
-    with pytest.raises(ValueError, match="a score must be one of additive, dot, general, got 'cosine'"):
-        build_score("cosine", **sizes)
+    with pytest.raises(
+        ValueError, match="a score must be one of additive, dot, general, cosine, euclidean, got 'sine'"
+    ):
+        build_score("sine", **sizes)
     with pytest.raises(ValueError, match="needs queries and slots of one width, got 6 and 10"):
         build_score("dot", **sizes)
+
+
+def test_the_cosine_score_does_not_see_lengths():
+    score = CosineScore(query_size=QUERY, key_size=MEMORY).double()
+    query, memory = torch.randn(ROWS, T, QUERY).double(), torch.randn(ROWS, S, MEMORY).double()
+    lengths = torch.rand(ROWS, S, 1).double() + 0.5
+    want = score(query, score.prepare_keys(memory))
+    torch.testing.assert_close(score(3.0 * query, score.prepare_keys(lengths * memory)), want, **EXACT)
+    assert want.abs().max() <= 10.0 + 1e-9
+
+
+def test_the_euclidean_score_does_not_see_a_common_shift():
+    score = EuclideanScore(query_size=MEMORY, key_size=MEMORY).double()
+    nn.init.eye_(score.query_proj.weight)
+    query, memory = torch.randn(ROWS, T, MEMORY).double(), torch.randn(ROWS, S, MEMORY).double()
+    shift = torch.randn(MEMORY).double()
+    want = score(query, score.prepare_keys(memory))
+    torch.testing.assert_close(score(query + shift, score.prepare_keys(memory + shift)), want, rtol=0.0, atol=1e-11)
+    want_of_torch = -score.log_precision.exp() * torch.cdist(query, memory) ** 2
+    torch.testing.assert_close(want, want_of_torch, rtol=0.0, atol=1e-11)

@@ -123,10 +123,10 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
         {"encoder_hidden_size": 9, "encoder_mixers": ["gru"]},
         "encoder_hidden_size must be even for encoder_merge 'concat'",
     ),
-    ({"cross_attention": "cosine"}, "cross_attention must be one of multi_head, additive, dot, general, none, got"),
+    ({"cross_attention": "sine"}, "cross_attention must be one of multi_head, additive, dot, general, cosine, euclid"),
     (
         {"decoder_mixers": ["luong_gru", "gru"], "cross_attention": "multi_head"},
-        "cross_attention must be one of additive, dot, general for 'luong_gru', got 'multi_head'",
+        "cross_attention must be one of additive, dot, general, cosine, euclidean for 'luong_gru', got 'multi_head'",
     ),
     (
         {"cross_attention": "dot", "encoder_hidden_size": 8},
