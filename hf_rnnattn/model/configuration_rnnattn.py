@@ -64,8 +64,8 @@ class RnnAttnConfig(PreTrainedConfig):
             attention to the encoder.
         encoder_ffn_dim, decoder_ffn_dim: width of the feed-forward networks; 0 means none.
         cross_attention: ``multi_head``, ``additive`` (Bahdanau et al. 2015), ``dot`` or ``general`` (Luong et al.
-            2015), ``cosine`` (Graves et al. 2014), ``euclidean``, or ``none``. Mixers that read the encoder inside their
-            recurrence get none; those of Luong read it with this score.
+            2015), ``cosine`` (Graves et al. 2014), ``euclidean``, or ``none``. Mixers that read the encoder inside
+            their recurrence get none; those of Luong read it with this score.
         input_feeding: whether the mixers of Luong read what they found at the step before.
         attentional_activation: what the mixers of Luong apply to the projection of what they found: ``tanh`` or
             ``none``.
