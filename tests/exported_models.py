@@ -69,7 +69,11 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_init": "mean",
     },
     "mingru": {"encoder_mixers": ["mingru"], "encoder_merge": "concat_project", "decoder_mixers": ["mingru"]},
-    "ssru": {"encoder_mixers": ["ssru"], "encoder_directions": "backward", "decoder_mixers": ["ssru"]},
+    "ssru": {
+        "encoder_mixers": ["ssru", "kim_ssru"],
+        "encoder_directions": "backward",
+        "decoder_mixers": ["ssru", "kim_ssru"],
+    },
     "mixed": {
         "encoder_mixers": ["lstm", "full_attention+ssru"],
         "decoder_mixers": ["ssru", "gru+full_attention", "bahdanau_gru", "full_attention+elman"],

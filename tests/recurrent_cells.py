@@ -33,13 +33,21 @@ def build(
     """The cell with random weights and biases everywhere, so that nothing hides behind a zero."""
     sizes = {"memory_size": MEMORY, "attention_size": ATTENTION} if MIXERS[name].reads_memory else {}
     cell = MIXERS[name](input_size=input_size, hidden_size=hidden_size, **sizes, **options).to(dtype)
-    for module in cell.modules():
-        if isinstance(module, RecurrentMixer):
-            module.init_weights()
+    initialise(cell)
     with torch.no_grad():
         for parameter in cell.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
     return cell
+
+
+def initialise(cell: Any) -> None:
+    """Fresh weights: torch's for plain layers, then what the cell, and each cell of a stack, makes of its own."""
+    for module in cell.modules():
+        if isinstance(module, nn.Linear):
+            module.reset_parameters()
+    for module in cell.modules():
+        if isinstance(module, RecurrentMixer):
+            module.init_weights()
 
 
 def random_state(cell: Any, batch: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:

@@ -73,8 +73,12 @@ class DotScore(nn.Module):
         return memory
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        """query (B, T, C), keys (B, S, C) -> scores (B, T, S)."""
-        return torch.matmul(query, keys.transpose(1, 2))
+        """query (B, T, C), keys (B, S, C) -> scores (B, T, S), in float32 at least.
+
+        A score is an exponent: rounded to half precision, those of 8 and more would be off by a percent and more.
+        """
+        wide = torch.promote_types(query.dtype, torch.float32)
+        return torch.matmul(query.to(wide), keys.to(wide).transpose(1, 2))
 
 
 class GeneralScore(DotScore):
@@ -121,8 +125,8 @@ class CosineScore(GeneralScore):
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
         """query (B, T, D), keys (B, S, C) -> scores (B, T, S)."""
-        asked = nn.functional.normalize(self.query_proj(query), dim=-1)
-        return self.log_scale.exp() * torch.matmul(asked, keys.transpose(1, 2))
+        cosines = DotScore.forward(self, nn.functional.normalize(self.query_proj(query), dim=-1), keys)
+        return self.log_scale.exp() * cosines
 
 
 class EuclideanScore(GeneralScore):
@@ -150,8 +154,9 @@ class EuclideanScore(GeneralScore):
         """query (B, T, D), keys (B, S, C) -> scores (B, T, S)."""
         asked = self.query_proj(query)
         # The square multiplied out: differences of all pairs would take (B, T, S, C) numbers.
-        lengths = asked.square().sum(-1)[:, :, None] + keys.square().sum(-1)[:, None]
-        distances = lengths - 2 * torch.matmul(asked, keys.transpose(1, 2))
+        products = DotScore.forward(self, asked, keys)
+        asked, keys = asked.to(products.dtype), keys.to(products.dtype)
+        distances = asked.square().sum(-1)[:, :, None] + keys.square().sum(-1)[:, None] - 2 * products
         scores: Tensor = -self.log_precision.exp() * distances
         return scores
 

@@ -116,7 +116,7 @@ class ScoredCrossAttention(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Reads the memory for each x_t; ``mask`` (B, S) is True where the memory is real."""
         scores = self.score(x, keys[:, 0])  # (B, T, S)
-        weights = masked_softmax(scores, None if mask is None else mask[:, None])
+        weights = masked_softmax(scores, None if mask is None else mask[:, None]).to(values.dtype)
         kept = nn.functional.dropout(weights, p=self.attention_dropout, training=self.training)
         context = torch.matmul(kept, values[:, 0])  # (B, T, C)
         return self.out_proj(context), weights[:, None], context

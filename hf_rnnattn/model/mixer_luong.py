@@ -117,7 +117,11 @@ class LuongMixer(MemoryReader, RecurrentMixer):
         alpha, context = self.read(top, memory)  # (B, T, S), (B, T, C)
         attentional = self.activation(self.attentional_proj(torch.cat([context, top], dim=-1)))
         return MixerOutput(
-            attentional, states, steps if return_steps else None, weights=alpha[:, None], context=context
+            attentional.to(x.dtype),  # which autocasting narrowed
+            states,
+            steps if return_steps else None,
+            weights=alpha[:, None],
+            context=context,
         )
 
 

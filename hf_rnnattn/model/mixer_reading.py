@@ -33,7 +33,7 @@ class MemoryReader:
     def read(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """query (B, T, D) -> weights (B, T, S) and contexts (B, T, C)."""
         allowed = None if memory.mask is None else memory.mask[:, None]  # (B, 1, S)
-        alpha = masked_softmax(self.score(query, memory.keys), allowed)
+        alpha = masked_softmax(self.score(query, memory.keys), allowed).to(memory.values.dtype)
         return alpha, torch.matmul(alpha, memory.values)
 
     def checked(self, memory: Any, batch: int) -> Memory:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutput
 
+from hf_rnnattn.model.encoder_layer import RnnAttnEncoderOutput
 from lively_models import (
     DECODERS,
     assert_varied,
@@ -116,7 +116,7 @@ def test_encoder_outputs_take_the_place_of_a_source(name: str, mode: dict[str, A
     expected = generate(model, 6, **mode, **inputs)
     with torch.no_grad():
         encoded = model.get_encoder()(**inputs)
-    given = BaseModelOutput(last_hidden_state=encoded.last_hidden_state)
+    given = RnnAttnEncoderOutput(last_hidden_state=encoded.last_hidden_state, final_states=encoded.final_states)
     got = generate(model, 6, encoder_outputs=given, attention_mask=inputs["attention_mask"], **mode)
     assert torch.equal(got, expected)
 

@@ -4,7 +4,19 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recurrent_cells import BATCH, HIDDEN, INPUT, LENGTH, RECURRENT, SCANNED, build, holes, memory_of, setting
+from recurrent_cells import (
+    BATCH,
+    HIDDEN,
+    INPUT,
+    LENGTH,
+    RECURRENT,
+    SCANNED,
+    build,
+    holes,
+    initialise,
+    memory_of,
+    setting,
+)
 
 each_cell = pytest.mark.parametrize("name", RECURRENT)
 masked = pytest.mark.parametrize("masked", [False, True], ids=["all_real", "masked"])
@@ -15,7 +27,7 @@ masked = pytest.mark.parametrize("masked", [False, True], ids=["all_real", "mask
 def test_float32_stays_close_to_float64_at_any_length(name, length):
     if name == "elman":  # may be chaotic with weights this large: at its own initialisation
         cell = build(name)
-        cell.init_weights()
+        initialise(cell)
     else:
         cell = build(name)
     x = torch.randn(2, length, INPUT, dtype=torch.float64) * 3
@@ -66,7 +78,7 @@ def test_outputs_are_bounded(name):
 @masked
 def test_bfloat16_keeps_its_state_in_float32_and_stays_close(name, masked):
     cell = build(name, input_size=32, hidden_size=32, dtype=torch.float32)
-    cell.init_weights()
+    initialise(cell)
     x, mask = torch.randn(BATCH, 24, 32), holes(BATCH, 24) if masked else None
     memory, _ = memory_of(cell, BATCH, torch.float32)
     want = cell(x, mask, None, memory)
@@ -97,18 +109,20 @@ def test_autocast_keeps_the_state_in_float32_and_stays_close(name, length):
 @each_cell
 def test_initialisation_is_orthogonal_where_recurrent_and_remembers_a_little(name):
     cell = build(name, hidden_size=8)
-    cell.init_weights()
-    if hasattr(cell, "state_to_gates"):
-        for block in cell.state_to_gates.weight.split(8):
-            assert_close(block @ block.T, torch.eye(8, dtype=block.dtype), rtol=0.0, atol=1e-5)
-        assert not cell.state_to_gates.bias.any()
-    if name == "kim_ssru":
-        assert (cell.gate_bias == 1).all()
-        return
-    bias = cell.input_to_gates.bias.unflatten(0, (-1, 8))
-    favoured = {"lstm": (1, 1.0), "ssru": (1, 1.0), "mingru": (1, -1.0)}.get(name)
-    for gate in range(len(bias)):
-        assert (bias[gate] == (favoured[1] if favoured and favoured[0] == gate else 0.0)).all()
+    initialise(cell)
+    for part in getattr(cell, "cells", [cell]):  # a stack has several
+        if hasattr(part, "state_to_gates"):
+            for block in part.state_to_gates.weight.split(8):
+                assert_close(block @ block.T, torch.eye(8, dtype=block.dtype), rtol=0.0, atol=1e-5)
+            assert not part.state_to_gates.bias.any()
+        if name == "kim_ssru":
+            assert (part.gate_bias == 1).all()
+            return
+        bias = part.input_to_gates.bias.unflatten(0, (-1, 8))
+        kind = name.removeprefix("conditional_").removeprefix("luong_")
+        favoured = {"lstm": (1, 1.0), "ssru": (1, 1.0), "mingru": (1, -1.0)}.get(kind)
+        for gate in range(len(bias)):
+            assert (bias[gate] == (favoured[1] if favoured and favoured[0] == gate else 0.0)).all()
 
 
 @each_cell
@@ -117,6 +131,6 @@ def test_initialisation_leaves_alone_what_came_from_a_checkpoint(name):
     before = {key: value.clone() for key, value in cell.named_parameters()}
     for parameter in cell.parameters():
         parameter._is_hf_initialized = True
-    cell.init_weights()
+    initialise(cell)
     for key, value in cell.named_parameters():
         assert torch.equal(value, before[key])

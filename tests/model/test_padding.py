@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from hf_rnnattn.model.encoder_layer import RnnAttnEncoderOutput
 from lively_models import DECODERS, EXACT, generate, lively_model, make_lively, run, targets
 from model_zoo import ENCODER_MIXERS
 
@@ -146,11 +147,13 @@ def test_nan_in_the_padding_of_encoder_outputs_and_target_vectors_reaches_nothin
     source, mask = lay_out(clean_sources(), "everywhere")
     target, target_mask = lay_out(targets(model), "everywhere")
     with torch.no_grad():
-        memory = model.get_encoder()(source, attention_mask=mask).last_hidden_state
+        encoded = model.get_encoder()(source, attention_mask=mask)
+        memory, states = encoded.last_hidden_state, encoded.final_states
         vectors = model.get_decoder().get_input_embeddings()(target)
 
     def logits(memory: Tensor, vectors: Tensor) -> Tensor:
-        given = {"encoder_outputs": (memory,), "attention_mask": mask}
+        encoded = RnnAttnEncoderOutput(last_hidden_state=memory, final_states=states)
+        given = {"encoder_outputs": encoded, "attention_mask": mask}
         got: Tensor = model(decoder_inputs_embeds=vectors, decoder_attention_mask=target_mask, **given).logits
         return got[target_mask]
 
