@@ -41,10 +41,7 @@ def build(
 
 
 def initialise(cell: Any) -> None:
-    """Fresh weights: torch's for plain layers, then what the cell, and each cell of a stack, makes of its own."""
-    for module in cell.modules():
-        if isinstance(module, nn.Linear):
-            module.reset_parameters()
+    """As a model initialises the cell, and each cell of a stack."""
     for module in cell.modules():
         if isinstance(module, RecurrentMixer):
             module.init_weights()

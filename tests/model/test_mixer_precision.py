@@ -78,6 +78,9 @@ def test_outputs_are_bounded(name):
 @masked
 def test_bfloat16_keeps_its_state_in_float32_and_stays_close(name, masked):
     cell = build(name, input_size=32, hidden_size=32, dtype=torch.float32)
+    for layer in cell.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.reset_parameters()  # what is read back amplifies errors where the weights are this large
     initialise(cell)
     x, mask = torch.randn(BATCH, 24, 32), holes(BATCH, 24) if masked else None
     memory, _ = memory_of(cell, BATCH, torch.float32)
