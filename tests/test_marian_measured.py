@@ -40,6 +40,12 @@ def test_what_is_said_of_scores_is_what_was_measured():
     assert f'with `early_stopping="never"` {student_never} and {s2s_never};' in DOCUMENT
 
 
+def test_what_is_said_of_narrowing_beams_is_what_was_measured():
+    student, s2s = (results("marian_beams")[name] for name in ("student", "s2s"))
+    assert f"own translation for {student['identical']} of {student['texts']} sentences" in DOCUMENT
+    assert f"those of the s2s model for {s2s['identical']} of {s2s['texts']} (" in DOCUMENT
+
+
 def test_what_is_said_of_fine_tuning_is_what_was_measured():
     tuned = results("fine_tune_student")
     before, after = tuned["bleu"]["before"], tuned["bleu"]["after"]
