@@ -46,6 +46,14 @@ def test_what_is_said_of_narrowing_beams_is_what_was_measured():
     assert f"those of the s2s model for {s2s['identical']} of {s2s['texts']} (" in DOCUMENT
 
 
+def test_the_readme_says_of_held_out_sentences_what_was_measured():
+    readme = " ".join((PROJECT / "README.md").read_text(encoding="utf-8").split())
+    assert "give its own translation of each of 500 held-out sentences" in readme
+    greedy = [CASES[name]["agreement"]["greedy"] for name in MODELS]
+    for result in (*greedy, *(results("marian_beams")[name] for name in MODELS)):
+        assert result["identical"] == result["texts"] == 500
+
+
 def test_what_is_said_of_fine_tuning_is_what_was_measured():
     tuned = results("fine_tune_student")
     before, after = tuned["bleu"]["before"], tuned["bleu"]["after"]

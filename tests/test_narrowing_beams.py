@@ -78,12 +78,12 @@ def test_every_decoder_finds_what_the_plainest_loop_finds(name):
     model: Any = lively_model(name, eos=5)
     inputs = sources(model)
     found = model.generate(
-        **inputs, num_beams=3, length_penalty=0.7, max_new_tokens=5, custom_generate=narrowing_beam_search,
+        **inputs, num_beams=3, length_penalty=2.0, max_new_tokens=8, custom_generate=narrowing_beam_search,
         return_dict_in_generate=True,
     )  # fmt: skip
     for row in range(2):
         source = inputs["input_ids"][row][inputs["attention_mask"][row].bool()][None]
-        ids, score = by_hand(model, source, 3, 5, 0.7)
+        ids, score = by_hand(model, source, 3, 8, 2.0)
         assert found.sequences[row].tolist()[: len(ids)] == ids
         assert set(found.sequences[row].tolist()[len(ids) :]) <= {model.config.pad_token_id}
         assert float(found.sequences_scores[row]) == pytest.approx(score, abs=1e-5)
