@@ -70,6 +70,10 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_init": "mean",
     },
     "mingru": {"encoder_mixers": ["mingru"], "encoder_merge": "concat_project", "decoder_mixers": ["mingru"]},
+    "sliding_attention": {
+        "encoder_mixers": ["sliding_attention", "gru+full_attention"],
+        "decoder_mixers": ["lstm+sliding_attention", "full_attention"],
+    },
     "ssru": {
         "encoder_mixers": ["ssru", "kim_ssru"],
         "encoder_directions": "backward",

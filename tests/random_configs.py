@@ -58,6 +58,7 @@ def valid_fields(draw: st.DrawFn) -> dict[str, Any]:
         "encoder_ffn_dim": draw(st.sampled_from([0, 5])),
         "decoder_ffn_dim": draw(st.sampled_from([0, 5])),
         "attention_size": draw(st.sampled_from([None, 1, 3])),
+        "attention_window": draw(st.integers(1, 4)),
         "type_vocab_size": draw(st.integers(0, 2)),
         "activation_function": draw(st.sampled_from(["gelu", "relu", "tanh"])),
         "dropout": draw(st.sampled_from([0, 0.0, 0.3])),

@@ -35,6 +35,7 @@ OLD_BEHAVIOUR: dict[str, Any] = {
     "decoder_init_cell": False,
     "residual_start": 0,
     "readout": "hidden",
+    "attention_window": 128,  # of a mixer that those checkpoints could not have
     "classifier_pooling": "mean",
 }
 
