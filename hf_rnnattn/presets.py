@@ -11,6 +11,7 @@ from typing import Any
 
 from .model.configuration_rnnattn import RnnAttnConfig
 from .preset_fields import BARE, LUONG, ONE_VECTOR, STUDENT, TRANSFORMER, Preset
+from .presets_context import CONTEXT_PRESETS
 
 PRESETS: dict[str, Preset] = {
     "elman": Preset(
@@ -57,6 +58,7 @@ PRESETS: dict[str, Preset] = {
             "decoder_init": "last",
         },
     ),
+    **CONTEXT_PRESETS,
     "seq2vec": Preset(
         "a sequence in, one label out",
         "Elman 1990; the last state read out",

@@ -85,6 +85,14 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "cross_attention": "additive",
         "norm_position": "none",
     },
+    "context": {
+        "encoder_mixers": ["gru"],
+        "decoder_mixers": ["gru", "lstm"],
+        "cross_attention": "none",
+        "context_vector": "sum",
+        "decoder_init": "context",
+        "feed_context": True,
+    },
     "widths": {
         "encoder_mixers": ["gru"],
         "decoder_mixers": ["bahdanau_gru+full_attention", "lstm"],

@@ -144,6 +144,24 @@ ZOO: dict[str, dict[str, Any]] = {
         "norm_position": "none",  # all that the encoder's layer adds after its cell would reach nothing
         "encoder_ffn_dim": 0,
     },
+    "context_fed": {  # to every layer and to the read-out, and nothing else of the encoder
+        "encoder_mixers": ["gru"],
+        "encoder_directions": "both",
+        "encoder_hidden_size": 12,
+        "decoder_mixers": ["lstm+full_attention", "ssru"],
+        "cross_attention": "none",
+        "context_vector": "sum",
+        "decoder_init": "context",
+        "feed_context": True,
+        "readout": "deep",
+    },
+    "context_started": {"decoder_mixers": ["gru", "lstm"], "context_vector": "linear", "decoder_init": "context"},
+    "reading_fed": {  # what a lower layer reads of the encoder goes to those above it, and to the read-out
+        "encoder_hidden_size": 12,
+        "decoder_mixers": ["bahdanau_gru", "full_attention", "gru"],
+        "feed_context": True,
+        "readout": "concat",
+    },
     # directions and merges
     **{
         f"direction_{way}": {"encoder_mixers": ["lstm", "gru"], "encoder_directions": way}

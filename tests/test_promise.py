@@ -33,6 +33,8 @@ OLD_BEHAVIOUR: dict[str, Any] = {
     "input_feeding": True,  # of mixers that those checkpoints could not have
     "attentional_activation": "tanh",
     "decoder_init_cell": False,
+    "context_vector": "none",
+    "feed_context": False,
     "residual_start": 0,
     "readout": "hidden",
 }

@@ -74,8 +74,14 @@ class RnnAttnConfig(PreTrainedConfig):
             the mean of the encoder's output; ``last``, the same of its output where its last layer ended: at
             the last real token, at the first if it reads backward, each half at its own if it concatenates both;
             ``last_linear``, that projection without tanh; ``encoder_state``, the states in which the encoder's own
-            cells ended, the first cell's for the first cell, projected where the widths differ.
-        decoder_init_cell: whether ``mean``, ``last`` and ``last_linear`` also set the cell state of an LSTM.
+            cells ended, the first cell's for the first cell, projected where the widths differ; ``context``, tanh of a
+            projection of the context vector.
+        decoder_init_cell: whether ``mean``, ``last``, ``last_linear`` and ``context`` also set the cell state of an
+            LSTM.
+        context_vector: one vector of the source: ``none``; ``last``, the encoder's output where it ended; ``linear``,
+            a projection of that; ``sum``, a projection of the sum of its outputs over the real tokens.
+        feed_context: whether every decoder layer reads, beside its input, the context vector; or, if there is none,
+            what the layers below it read of the encoder at this step.
         norm_position: ``pre``, ``post`` or ``none``. With ``pre`` a norm follows the last layer.
         norm_type: ``layer_norm`` or ``rms_norm``.
         layer_norm_eps: added to the variance in every norm.
@@ -95,7 +101,8 @@ class RnnAttnConfig(PreTrainedConfig):
         tie_word_embeddings: whether the output matrix is the decoder's token table.
         readout: what the logits are made of: ``hidden``, the decoder's output; ``deep``, tanh of the sum of
             projections of the token that was read, the decoder's output, and what it read from the encoder (Bahdanau
-            et al. 2015), of the width of the embeddings.
+            et al. 2015), of the width of the embeddings; ``concat``, the last two side by side (Wu et al. 2016). What
+            it read is the context vector if it attends to nothing.
         output_bias: whether the logits have a bias.
         written_vocab_size: how many tokens, from id 0, are ever written; None: all. Training leaves the logits of the
             others alone; that they are far below is for ``lm_head.bias`` to say. Students of Marian never write
@@ -151,6 +158,8 @@ class RnnAttnConfig(PreTrainedConfig):
     attentional_activation: str = "tanh"
     decoder_init: str = "zeros"
     decoder_init_cell: bool = False
+    context_vector: str = "none"
+    feed_context: bool = False
     norm_position: str = "pre"
     norm_type: str = "layer_norm"
     layer_norm_eps: float = 1e-5

@@ -42,6 +42,7 @@ STARTS: dict[str, Start] = {
     "last": start_from_summary,
     "last_linear": start_linearly,
     "encoder_state": start_from_states,
+    "context": start_from_summary,  # the context vector is the summary
 }
 
 
@@ -80,10 +81,15 @@ def first_columns(config: Any, layer_idx: int) -> list[int]:
 
 
 def build_summary(config: Any) -> Summary | None:
-    """What makes one vector (B, C) of the encoder's output; None where none is needed."""
-    last = partial(_where_it_ended, _memory_ends(config))
+    """What makes one vector (B, C) of the encoder's output; None where none is needed, or where it is made already."""
+    last = last_of_encoder(config)
     summaries: dict[str, Summary] = {"mean": mean_over_real, "last": last, "last_linear": last}
     return summaries.get(config.decoder_init)
+
+
+def last_of_encoder(config: Any) -> Summary:
+    """What picks the encoder's output where it ended: see ``_where_it_ended``."""
+    return partial(_where_it_ended, _memory_ends(config))
 
 
 def _memory_ends(config: Any) -> str:
