@@ -42,9 +42,9 @@ DECODERS: dict[str, dict[str, Any]] = {
         "decoder_init": "encoder_state",
     },
     "context_fed": {
-        "decoder_mixers": ["lstm", "gru+full_attention"],
+        "decoder_mixers": ["gru+full_attention", "lstm"],
         "cross_attention": "none",
-        "context_vector": "linear",
+        "context_vector": "sum",
         "decoder_init": "context",
         "feed_context": True,
     },

@@ -37,6 +37,7 @@ OLD_BEHAVIOUR: dict[str, Any] = {
     "feed_context": False,
     "residual_start": 0,
     "readout": "hidden",
+    "classifier_pooling": "mean",
 }
 
 CHECKPOINTS = sorted(FOLDER.iterdir())

@@ -88,17 +88,17 @@ def build_summary(config: Any) -> Summary | None:
 
 
 def last_of_encoder(config: Any) -> Summary:
-    """What picks the encoder's output where it ended: see ``_where_it_ended``."""
-    return partial(_where_it_ended, _memory_ends(config))
+    """What picks the encoder's output where it ended: see ``where_it_ended``."""
+    own = config.is_encoder_decoder  # else the encoder is another model, which this config does not describe
+    return partial(where_it_ended, encoder_ends(config) if own else "last")
 
 
-def _memory_ends(config: Any) -> str:
+def encoder_ends(config: Any) -> str:
     """Where the encoder's last layer ends: at the ``last`` real token, at the ``first``, or each half at its own.
 
     That is ``both``, or ``both_swapped`` where the half that ends at the first token comes first.
     """
-    own = config.is_encoder_decoder  # else the encoder is another model, which this config does not describe
-    if not own or not config.encoder_layers or not recurs(config.encoder_mixers[-1]):
+    if not config.encoder_layers or not recurs(config.encoder_mixers[-1]):
         return "last"
     direction = config.encoder_directions[-1]
     if direction.startswith("both"):
@@ -106,8 +106,8 @@ def _memory_ends(config: Any) -> str:
     return "first" if direction == "backward" else "last"
 
 
-def _where_it_ended(ends: str, memory: Tensor, mask: Tensor | None) -> Tensor:
-    """The encoder's output (B, C) where its last layer ended: see ``_memory_ends``."""
+def where_it_ended(ends: str, memory: Tensor, mask: Tensor | None) -> Tensor:
+    """The encoder's output (B, C) where its last layer ended: see ``encoder_ends``."""
     first, last = first_and_last(memory, mask)
     if ends.startswith("both"):
         half = memory.shape[-1] // 2
