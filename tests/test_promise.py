@@ -38,6 +38,7 @@ OLD_BEHAVIOUR: dict[str, Any] = {
     "memory_slot_size": 20,
     "memory_heads": 1,
     "readout": "hidden",
+    "classifier_pooling": "mean",
 }
 
 CHECKPOINTS = sorted(FOLDER.iterdir())
