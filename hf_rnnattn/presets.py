@@ -12,6 +12,7 @@ from typing import Any
 from .model.configuration_rnnattn import RnnAttnConfig
 from .preset_fields import BARE, LUONG, ONE_VECTOR, STUDENT, TRANSFORMER, Preset
 from .presets_context import CONTEXT_PRESETS
+from .presets_machines import MACHINES
 
 PRESETS: dict[str, Preset] = {
     "elman": Preset(
@@ -211,6 +212,7 @@ PRESETS: dict[str, Preset] = {
         {**BARE, "decoder_mixers": ["conditional_lstm"], "cross_attention": "none", "add_cross_attention": True},
         model="RnnAttnForCausalLM",
     ),
+    **MACHINES,
 }
 
 

@@ -69,6 +69,12 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_init": "mean",
     },
     "mingru": {"encoder_mixers": ["mingru"], "encoder_merge": "concat_project", "decoder_mixers": ["mingru"]},
+    "ntm": {
+        "encoder_mixers": ["ntm"],
+        "encoder_merge": "concat_project",
+        "decoder_mixers": ["ntm", "ntm+full_attention"],
+        "decoder_init": "mean",
+    },
     "ssru": {
         "encoder_mixers": ["ssru", "kim_ssru"],
         "encoder_directions": "backward",

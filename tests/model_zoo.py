@@ -36,6 +36,9 @@ def tiny_config(**overrides: Any) -> RnnAttnConfig:
         "encoder_ffn_dim": 24,
         "decoder_ffn_dim": 24,
         "attention_size": 12,
+        "memory_slots": 5,
+        "memory_slot_size": 4,
+        "memory_heads": 2,
         "dropout": 0.0,
         "max_position_embeddings": 64,
         "init_std": 0.3,  # large, so that differences show

@@ -60,6 +60,8 @@ class RnnAttnConfig(PreTrainedConfig):
         cell_norm: norms inside those mixers, of what enters their gates: ``none``, ``layer_norm`` or
             ``split_layer_norm``, see ``SteppingMixer``; then the projections of ``decoder_init`` and of a deep
             read-out are normalised too.
+        memory_slots, memory_slot_size: the number and the width of the slots of the memory that the mixer ``ntm`` writes.
+        memory_heads: how many heads read that memory, and how many write it.
         encoder_attention_heads, decoder_attention_heads: heads of multi-head attention; the decoder's also serve its
             attention to the encoder.
         encoder_ffn_dim, decoder_ffn_dim: width of the feed-forward networks; 0 means none.
@@ -150,6 +152,9 @@ class RnnAttnConfig(PreTrainedConfig):
     encoder_cell_depths: int | list[int] | None = None
     decoder_cell_depths: int | list[int] | None = None
     cell_norm: str = "none"
+    memory_slots: int = 128
+    memory_slot_size: int = 20
+    memory_heads: int = 1
     encoder_attention_heads: int = 8
     decoder_attention_heads: int = 8
     encoder_ffn_dim: int = 2048

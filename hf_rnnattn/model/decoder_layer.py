@@ -12,7 +12,7 @@ from .decoder_cache import own_cache
 from .feed_forward import adds_input, build_connection, build_feed_forward
 from .initial_state import STARTS, build_projection, first_columns, start_names
 from .mixer_attention import MultiHeadCrossAttention, ScoredCrossAttention
-from .mixers import MIXERS, attends_itself, cell_depth, cell_options, reads_memory, split_mixer
+from .mixers import MIXERS, attends_itself, cell_depth, cell_options, reads_memory, slot_options, split_mixer
 from .notation import State
 
 
@@ -98,6 +98,12 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
                 depth=cell_depth(config.decoder_cell_depths, config.decoder_mixers[layer_idx], layer_idx),
                 cell_norm=config.cell_norm,
                 norm_eps=config.layer_norm_eps,
+            )
+            options |= slot_options(
+                name,
+                memory_slots=config.memory_slots,
+                memory_slot_size=config.memory_slot_size,
+                memory_heads=config.memory_heads,
             )
             if mixer_class.reads_memory:
                 options |= {"memory_size": config.encoder_hidden_size, "attention_size": config.attention_size}
@@ -229,7 +235,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         held = None if cache is None else cache.read_states([prefix + name for name in mixer.state_names])
         if held is not None:
             return {name: held[prefix + name] for name in mixer.state_names}
-        state: State = mixer.zero_state(x.shape[0], dtype=x.dtype, device=x.device)
+        state: State = mixer.first_state(x.shape[0], dtype=x.dtype, device=x.device)
         if summary is not None:
             started = self.first_states(self.initial_states[i], self.start_names[i], self.start_columns[i], summary)
             state |= {name: tensor.to(state[name].dtype) for name, tensor in started.items()}
