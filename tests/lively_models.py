@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hf_rnnattn import RnnAttnForConditionalGeneration
+from hf_rnnattn.model.mixers import keeps_keys
 from model_zoo import DECODER_MIXERS, batch, build, tiny_config
 
 EXACT = {"rtol": 0.0, "atol": 1e-12}
@@ -61,7 +62,7 @@ DECODERS: dict[str, dict[str, Any]] = {
     },
 }
 SEEDS = {"conditional_lstm": 1}  # of which the usual seed makes a model that is too sure for draws to vary
-RECURRENT_DECODERS = [name for name in DECODERS if "full_attention" not in "".join(DECODERS[name]["decoder_mixers"])]
+RECURRENT_DECODERS = [name for name in DECODERS if not any(map(keeps_keys, DECODERS[name]["decoder_mixers"]))]
 
 
 @cache

@@ -8,15 +8,16 @@ from hf_rnnattn.model.attention_scores import SCORES
 from hf_rnnattn.model.config_checks import CHOICES
 from hf_rnnattn.model.context_vector import reading_layers
 from hf_rnnattn.model.mixer_directions import DIRECTIONS
+from hf_rnnattn.model.mixers import MIXERS
 from model_zoo import DECODER_MIXERS, ENCODER_MIXERS, MEMORY_READERS
 
 
 def entries(names: list[str]) -> st.SearchStrategy[str]:
-    """A layer's entry: one mixer, or several of which at most one is attention, and at most one reads the encoder."""
+    """A layer's entry: one mixer, or several of which at most one keeps keys, and at most one reads the encoder."""
 
     def joins(parts: list[str]) -> bool:
         readers = [name for name in parts if name in MEMORY_READERS]
-        return parts.count("full_attention") <= 1 and len(readers) <= 1
+        return sum(MIXERS[name].keeps_keys for name in parts) <= 1 and len(readers) <= 1
 
     return st.lists(st.sampled_from(names), min_size=1, max_size=3).filter(joins).map("+".join)
 
@@ -24,6 +25,8 @@ def entries(names: list[str]) -> st.SearchStrategy[str]:
 def reconcile(fields: dict[str, Any]) -> None:
     """Changes what would contradict itself: how the encoder is read, and the states that are taken from it."""
     readers = [name for entry in fields["decoder_mixers"] for name in entry.split("+") if name in MEMORY_READERS]
+    if any("fused" in entry for entry in fields["encoder_mixers"]):
+        fields["encoder_attention_heads"] = 1  # which divides whatever half a width is
     one_width = fields["encoder_hidden_size"] in (None, fields["hidden_size"])
     if any(name.startswith("luong") for name in readers) and fields["cross_attention"] not in SCORES:
         fields["cross_attention"] = "additive"

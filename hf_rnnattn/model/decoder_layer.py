@@ -12,7 +12,7 @@ from .decoder_cache import own_cache
 from .feed_forward import adds_input, build_connection, build_feed_forward
 from .initial_state import STARTS, build_projection, first_columns, start_names
 from .mixer_attention import MultiHeadCrossAttention, ScoredCrossAttention
-from .mixers import MIXERS, attends_itself, cell_depth, cell_options, reads_memory, slot_options, split_mixer
+from .mixers import MIXERS, cell_depth, cell_options, keeps_keys, reads_memory, slot_options, split_mixer
 from .notation import State
 
 
@@ -52,7 +52,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         entry = config.decoder_mixers[layer_idx]
         size = config.hidden_size
         input_size = config.embedding_size if layer_idx == 0 else size
-        self.keys_count_tokens = attends_itself(entry)
+        self.keys_count_tokens = keeps_keys(entry)
         names = split_mixer(entry)
         self.prefixes = [f"{i}." if len(names) > 1 else "" for i in range(len(names))]
         adds = adds_input(config, layer_idx)
@@ -107,6 +107,8 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             )
             if mixer_class.reads_memory:
                 options |= {"memory_size": config.encoder_hidden_size, "attention_size": config.attention_size}
+            if mixer_class.keeps_keys:
+                options |= {"num_heads": config.decoder_attention_heads, "dropout": config.attention_dropout}
             if mixer_class.takes_score:
                 options |= {
                     "score": config.cross_attention,
@@ -215,7 +217,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             x,
             masks.mask,
             start,
-            Memory(memory[0][:, 0], memory[1][:, 0], masks.memory_mask) if mixer.reads_memory else None,
+            self._memory_of(mixer, memory, masks, cache),
             return_steps=recording,
             return_state=cache is not None,
         )
@@ -227,7 +229,16 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
                 steps=_prefixed(prefix, output.steps) if recording else None,
                 num_tokens=0 if self.keys_count_tokens or i else x.shape[1],
             )
+            if mixer.keeps_keys:
+                cache.update(output.keys, output.values)
         return output.hidden, output.context
+
+    @staticmethod
+    def _memory_of(mixer: Any, memory: Any, masks: Masks, cache: Any) -> Any:
+        """What a recurrent mixer attends to: the encoder, or its own past, or nothing."""
+        if mixer.reads_memory:
+            return Memory(memory[0][:, 0], memory[1][:, 0], masks.memory_mask)
+        return cache.read_keys() if mixer.keeps_keys and cache is not None else None
 
     def start(self, i: int, x: Tensor, summary: Tensor | None, cache: Any) -> State:
         """The states from which mixer ``i`` goes on: the cache's, else what the summary of the encoder gives."""

@@ -60,6 +60,10 @@ class RnnAttnEncoderLayer(GradientCheckpointingLayer):
                 is_causal=False,
             )
             return mixer
+        options: dict[str, Any] = {}
+        if MIXERS[name].keeps_keys:
+            options = {"num_heads": config.encoder_attention_heads, "dropout": config.attention_dropout}
+            options["second_pass"] = True
         return DirectionalMixer.build(
             MIXERS[name],
             input_size=input_size,
@@ -67,6 +71,7 @@ class RnnAttnEncoderLayer(GradientCheckpointingLayer):
             direction=config.encoder_directions[layer_idx],
             merge=config.encoder_merge,
             first=first,
+            **options,
             **cell_options(
                 name,
                 depth=cell_depth(config.encoder_cell_depths, config.encoder_mixers[layer_idx], layer_idx),

@@ -41,7 +41,8 @@ from .inputs import as_bool_mask, check_lengths, check_memory, check_states, con
 from .lookup_rnnattn import SourceLookupCandidateGenerator, real_tokens
 from .loss_rnnattn import seq2seq_loss, shift_tokens_right
 from .mixer_attention import FullAttentionMixer, MultiHeadCrossAttention, ScoredCrossAttention
-from .mixer_base import RecurrentMixer
+from .mixer_base import MixerOutput, RecurrentMixer
+from .mixer_directions import DirectionalMixer
 from .mixers import attends_itself
 from .norms import build_norm
 from .plain_linear import linear
@@ -53,6 +54,7 @@ from .source_length_rnnattn import SourceLengthMixin
 from .written_tokens import build_written_tokens
 
 logger = logging.getLogger(__name__)
+SELF_WEIGHTS = MixerOutput._fields.index("self_weights")  # where cells put the weights of their self-attention
 
 
 class RnnAttnPreTrainedModel(PreTrainedModel):
@@ -230,7 +232,10 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
 
     _can_record_outputs = {
         "hidden_states": RnnAttnEncoderLayer,
-        "attentions": OutputRecorder(FullAttentionMixer, index=1),
+        "attentions": [
+            OutputRecorder(FullAttentionMixer, index=1),
+            OutputRecorder(DirectionalMixer, index=SELF_WEIGHTS),
+        ],
     }
 
     def __init__(self, config: Any) -> None:
@@ -312,7 +317,10 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
 
     _can_record_outputs = {
         "hidden_states": DECODER_STATES,
-        "attentions": OutputRecorder(FullAttentionMixer, index=1),
+        "attentions": [
+            OutputRecorder(FullAttentionMixer, index=1),
+            OutputRecorder(RecurrentMixer, index=SELF_WEIGHTS),
+        ],
         "cross_attentions": [
             OutputRecorder(MultiHeadCrossAttention, index=1),
             OutputRecorder(ScoredCrossAttention, index=1),
