@@ -11,6 +11,7 @@ from typing import Any
 
 from .model.configuration_rnnattn import RnnAttnConfig
 from .preset_fields import BARE, LUONG, ONE_VECTOR, STUDENT, TRANSFORMER, Preset
+from .presets_reading import READING
 
 PRESETS: dict[str, Preset] = {
     "elman": Preset(
@@ -197,6 +198,7 @@ PRESETS: dict[str, Preset] = {
             "tie_word_embeddings": False,
         },
     ),
+    **READING,
     "captioner": Preset(
         "decoder of transformers' VisionEncoderDecoderModel: reads a grid of image features",
         "Xu et al. 2015, Show, Attend and Tell",

@@ -36,6 +36,7 @@ OLD_BEHAVIOUR: dict[str, Any] = {
     "residual_start": 0,
     "readout": "hidden",
     "classifier_pooling": "mean",
+    "copy_from_source": False,
 }
 
 CHECKPOINTS = sorted(FOLDER.iterdir())

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .attention import Memory
+from .attention import NOTHING_READ, Memory, Reading
 from .decoder_cache import own_cache
 from .feed_forward import adds_input, build_connection, build_feed_forward
 from .initial_state import STARTS, build_projection, first_columns, start_names
@@ -126,7 +126,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         masks: Masks,
         past_key_values: Any = None,
         **kwargs: Any,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor | None, ...]:
         """Reads T more tokens.
 
         Args:
@@ -138,26 +138,27 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
                 encoder.
 
         Returns:
-            (B, T, D), and the context (B, T, C) that was read from the encoder, None where nothing was.
+            (B, T, D), then what a ``Reading`` holds of the encoder.
         """
         cache = None if past_key_values is None else own_cache(past_key_values).layers[self.layer_idx]
         x: Tensor = hidden_states
-        context: Tensor | None = None
+        reading = NOTHING_READ
         memory = self.prepare_memory(encoder_hidden_states, past_key_values)
         for i, connection in enumerate(self.mixer_connections):
             y, read = self._mix(i, connection.enter(x), memory, summary, masks, cache, **kwargs)
-            context = context if read is None else read
+            reading = reading if read.context is None else read
             x = connection.leave(x, y)
         if self.cross_attention is not None:
             connection = self.cross_attention_connection
-            y, _, context = self.cross_attention(
+            y, weights, context = self.cross_attention(
                 connection.enter(x), *memory, masks.memory_attention, masks.memory_mask, **kwargs
             )
+            reading = Reading(context, weights)
             x = connection.leave(x, y)
         if self.feed_forward is not None:
             connection = self.feed_forward_connection
             x = connection.leave(x, self.feed_forward(connection.enter(x)))
-        return x, context
+        return x, *reading
 
     def prepare_memory(self, encoder_hidden_states: Tensor | None, past_key_values: Any) -> Any:
         """Keys (B, H, S, A) and values (B, H, S, C) of the encoder, made once a sequence and kept in the cache.
@@ -190,10 +191,10 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         masks: Masks,
         cache: Any,
         **kwargs: Any,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Reading]:
         mixer = self.mixers[i]
         if mixer.kind == "attention":
-            return mixer(x, masks.attention_mask, cache, **kwargs)[0], None
+            return mixer(x, masks.attention_mask, cache, **kwargs)[0], NOTHING_READ
         start = self.start(i, x, summary, cache)
         recording = cache is not None and cache.record_past
         output = mixer(
@@ -212,7 +213,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
                 steps=_prefixed(prefix, output.steps) if recording else None,
                 num_tokens=0 if self.keys_count_tokens or i else x.shape[1],
             )
-        return output.hidden, output.context
+        return output.hidden, Reading(output.context, output.weights)
 
     def start(self, i: int, x: Tensor, summary: Tensor | None, cache: Any) -> State:
         """The states from which mixer ``i`` goes on: the cache's, else what the summary of the encoder gives."""
