@@ -14,6 +14,7 @@ from .preset_fields import BARE, LUONG, ONE_VECTOR, STUDENT, TRANSFORMER, Preset
 from .presets_context import CONTEXT_PRESETS
 from .presets_fused import FUSED
 from .presets_machines import MACHINES
+from .presets_reading import READING
 
 PRESETS: dict[str, Preset] = {
     "elman": Preset(
@@ -202,6 +203,7 @@ PRESETS: dict[str, Preset] = {
             "tie_word_embeddings": False,
         },
     ),
+    **READING,
     "captioner": Preset(
         "decoder of transformers' VisionEncoderDecoderModel: reads a grid of image features",
         "Xu et al. 2015, Show, Attend and Tell",

@@ -23,6 +23,11 @@ DECODERS: dict[str, dict[str, Any]] = {
     "ssru+elman": {"decoder_mixers": ["ssru+elman", "mingru+lstm+gru"]},
     "bahdanau_gru+full_attention": {"decoder_mixers": ["bahdanau_gru+full_attention"]},
     "additive": {"decoder_mixers": ["lstm", "full_attention"], "cross_attention": "additive"},
+    "copying": {
+        "decoder_mixers": ["gru", "full_attention"],
+        "cross_attention": "general",
+        "copy_from_source": True,
+    },
     "init_mean": {"decoder_mixers": ["lstm", "ssru+full_attention"], "decoder_init": "mean"},
     "init_last": {"decoder_mixers": ["bahdanau_gru", "gru+elman"], "decoder_init": "last"},
     "positions": {

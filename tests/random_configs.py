@@ -32,6 +32,10 @@ def reconcile(fields: dict[str, Any]) -> None:
         fields["cross_attention"] = "additive"
     if fields["cross_attention"] == "dot" and not one_width:
         fields["cross_attention"] = "general"
+    if fields["copy_from_source"]:
+        fields["cross_attention"] = "additive"
+        fields["encoder_vocab_size"] = None
+        fields["share_encoder_decoder_embeddings"] = True
     reconcile_context(fields)
     if fields["decoder_init"] == "encoder_state":
         fields["encoder_merge"] = "concat"
@@ -83,7 +87,7 @@ def valid_fields(draw: st.DrawFn) -> dict[str, Any]:
     for name, choices in CHOICES.items():
         fields[name] = draw(st.sampled_from(choices))
     flags = ["residual", "embedding_norm", "scale_embedding", "tie_word_embeddings", "output_bias", "use_cache"]
-    for name in (*flags, "input_feeding", "decoder_init_cell", "feed_context"):
+    for name in (*flags, "input_feeding", "decoder_init_cell", "feed_context", "copy_from_source"):
         fields[name] = draw(st.booleans())
     for side in ("encoder", "decoder"):
         fields[f"{side}_cell_depths"] = draw(st.sampled_from([None, 2, 3]))
@@ -93,9 +97,9 @@ def valid_fields(draw: st.DrawFn) -> dict[str, Any]:
     fields["encoder_directions"] = draw(st.lists(ways, min_size=layers, max_size=layers))
     if not layers:
         fields["encoder_hidden_size"] = fields["embedding_size"] or fields["hidden_size"]
-    reconcile(fields)
     sizes = {fields["encoder_vocab_size"] or fields["vocab_size"], fields["vocab_size"]}
     fields["share_encoder_decoder_embeddings"] = draw(
         st.sampled_from([None, False, *([True] if len(sizes) == 1 else [])])
     )
+    reconcile(fields)
     return fields

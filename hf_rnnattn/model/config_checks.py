@@ -81,6 +81,7 @@ def check_config(config: Any) -> None:
     _check_layers(fields)
     _check_widths(fields)
     _check_reading(fields)
+    _check_copying(fields)
     _check_encoder_states(fields)
     _check_tokens(fields)
 
@@ -188,6 +189,26 @@ def _check_context(fields: dict[str, Any]) -> None:
         raise ValueError(
             f"context_vector {vector!r} is read by nothing: decoder_init must be 'context', feed_context True, or "
             "cross_attention 'none' with a readout of it"
+        )
+
+
+def _check_copying(fields: dict[str, Any]) -> None:
+    """Who copies must know where the decoder reads, and the source must be in the vocabulary that it writes."""
+    if not fields["copy_from_source"]:
+        return
+    kind, entry = fields["cross_attention"], fields["decoder_mixers"][-1]
+    scored = kind in SCORES or reads_memory(entry)
+    if not scored and not (kind == "none" and any(map(reads_memory, fields["decoder_mixers"]))):
+        raise ValueError(
+            f"copy_from_source needs the weights of one head: cross_attention must be one of {', '.join(SCORES)}, or "
+            f"the last layer a mixer that reads the encoder, got {kind!r} and {entry!r}"
+        )
+    if not fields["share_encoder_decoder_embeddings"]:
+        raise ValueError("copy_from_source needs one vocabulary: share_encoder_decoder_embeddings must be True")
+    if fields["written_vocab_size"] is not None:
+        raise ValueError(
+            f"copy_from_source may write any token of a source: written_vocab_size must be None, got "
+            f"{fields['written_vocab_size']}"
         )
 
 

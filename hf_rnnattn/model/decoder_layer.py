@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .attention import Memory
+from .attention import NOTHING_READ, Memory, Reading
 from .context_vector import fed_width
 from .decoder_cache import own_cache
 from .feed_forward import adds_input, build_connection, build_feed_forward
@@ -139,7 +139,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         masks: Masks,
         past_key_values: Any = None,
         **kwargs: Any,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor | None, ...]:
         """Reads T more tokens.
 
         Args:
@@ -152,29 +152,30 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
                 encoder.
 
         Returns:
-            (B, T, D), and the context (B, T, C) that was read from the encoder, None where nothing was.
+            (B, T, D), then what a ``Reading`` holds of the encoder.
         """
         cache = None if past_key_values is None else own_cache(past_key_values).layers[self.layer_idx]
         x: Tensor = hidden_states
-        found: Tensor | None = None
+        reading = NOTHING_READ
         memory = self.prepare_memory(encoder_hidden_states, past_key_values)
         for i, connection in enumerate(self.mixer_connections):
             entering = connection.enter(x)
             if self.fed_width and context is not None and not i:
                 entering = torch.cat([entering, context.expand(-1, x.shape[1], -1).to(entering.dtype)], dim=-1)
             y, read = self._mix(i, entering, memory, summary, masks, cache, **kwargs)
-            found = found if read is None else read
+            reading = reading if read.context is None else read
             x = connection.leave(x, y)
         if self.cross_attention is not None:
             connection = self.cross_attention_connection
-            y, _, found = self.cross_attention(
+            y, weights, found = self.cross_attention(
                 connection.enter(x), *memory, masks.memory_attention, masks.memory_mask, **kwargs
             )
+            reading = Reading(found, weights)
             x = connection.leave(x, y)
         if self.feed_forward is not None:
             connection = self.feed_forward_connection
             x = connection.leave(x, self.feed_forward(connection.enter(x)))
-        return x, found
+        return x, *reading
 
     def prepare_memory(self, encoder_hidden_states: Tensor | None, past_key_values: Any) -> Any:
         """Keys (B, H, S, A) and values (B, H, S, C) of the encoder, made once a sequence and kept in the cache.
@@ -207,10 +208,10 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         masks: Masks,
         cache: Any,
         **kwargs: Any,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Reading]:
         mixer = self.mixers[i]
         if mixer.kind == "attention":
-            return mixer(x, masks.attention_mask, cache, **kwargs)[0], None
+            return mixer(x, masks.attention_mask, cache, **kwargs)[0], NOTHING_READ
         start = self.start(i, x, summary, cache)
         recording = cache is not None and cache.record_past
         output = mixer(
@@ -231,7 +232,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             )
             if mixer.keeps_keys:
                 cache.update(output.keys, output.values)
-        return output.hidden, output.context
+        return output.hidden, Reading(output.context, output.weights)
 
     @staticmethod
     def _memory_of(mixer: Any, memory: Any, masks: Masks, cache: Any) -> Any:

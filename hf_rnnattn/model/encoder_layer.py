@@ -19,9 +19,11 @@ class RnnAttnEncoderOutput(BaseModelOutput):
 
     final_states: (B, N, C), the states in which its recurrent cells ended, an LSTM's h before its c; None where the
         decoder does not start from them.
+    source_ids: (B, S), the ids that were read; None where the decoder does not copy them.
     """
 
     final_states: torch.Tensor | None = None
+    source_ids: torch.Tensor | None = None
 
 
 class RnnAttnEncoderLayer(GradientCheckpointingLayer):
