@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from learning import Batch, Measured, run, train
-from narrow_presets import narrow
+from narrow_presets import INIT_STD, has_norms, narrow
 from sequence_pairs import END, FIRST_SYMBOL, Pair, batch_of, check_generation, share, written
 
 TASKS = ("copy", "reverse", "sort")
@@ -23,10 +23,10 @@ LEARNERS = (
     *("transformer", "hybrid-transformer-rnn", "ssru-student-tiny", "interleaved"),
 )
 BUDGET: dict[str, Any] = {
-    "steps": 600,
+    "steps": 400,
     "batch": 64,
-    "learning_rate_without_norms": 1e-2,
-    "learning_rate_with_norms": 3e-3,
+    "learning_rate": {"without norms": 1e-2, "with norms": 3e-3},
+    "init_std": INIT_STD,
     "width": 64,
     "layers": 1,
     "symbols": SYMBOLS,
@@ -79,8 +79,7 @@ def learn(seed: int) -> Measured:
         torch.manual_seed(seed)
         vocabulary = FIRST_SYMBOL + len(TASKS) + SYMBOLS
         model = narrow(name, width=BUDGET["width"], layers=BUDGET["layers"], vocab_size=vocabulary)
-        kind = "without_norms" if model.config.norm_position == "none" else "with_norms"
-        rate = BUDGET[f"learning_rate_{kind}"]
+        rate = BUDGET["learning_rate"][has_norms(name)]
         losses = train(model, training_batches(seed), steps=BUDGET["steps"], learning_rate=rate)
         right = {task: written(model, questions[task]) for task in TASKS}
         for task in TASKS:
