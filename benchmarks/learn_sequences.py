@@ -17,13 +17,13 @@ from narrow_presets import INIT_STD, has_norms, narrow
 from sequence_pairs import END, FIRST_SYMBOL, Pair, batch_of, check_generation, share, written
 
 TASKS = ("copy", "reverse", "sort")
-SYMBOLS, SHORTEST, LONGEST = 10, 3, 6
+SYMBOLS, SHORTEST, LONGEST = 10, 3, 5
 LEARNERS = (
     *("elman", "lstm", "gru", "bahdanau", "nematus", "luong-general", "luong-feed", "attention-cosine"),
     *("transformer", "hybrid-transformer-rnn", "ssru-student-tiny", "interleaved"),
 )
 BUDGET: dict[str, Any] = {
-    "steps": 400,
+    "steps": 500,
     "batch": 64,
     "learning_rate": {"without norms": 1e-2, "with norms": 3e-3},
     "init_std": INIT_STD,
@@ -39,10 +39,10 @@ def held_out(sequence: tuple[int, ...]) -> bool:
     return hashlib.sha256(bytes(sequence)).digest()[0] % 10 == 0
 
 
-def sequences(draw: random.Random, testing: bool) -> Iterator[tuple[int, ...]]:
+def sequences(draw: random.Random, length: int, testing: bool) -> Iterator[tuple[int, ...]]:
     """Symbols at random, of those to test with or of the others."""
     while True:
-        sequence = tuple(draw.choices(range(SYMBOLS), k=draw.randint(SHORTEST, LONGEST)))
+        sequence = tuple(draw.choices(range(SYMBOLS), k=length))
         if held_out(sequence) == testing:
             yield sequence
 
@@ -55,19 +55,18 @@ def pair_of(task: str, sequence: tuple[int, ...]) -> Pair:
 
 
 def training_batches(seed: int) -> Iterator[Batch]:
-    """Batches without end, the three tasks in turn."""
-    drawn = sequences(random.Random(seed), testing=False)
+    """Batches without end, each of one length, the three tasks in turn."""
+    draw = random.Random(seed)
     while True:
+        drawn = sequences(draw, draw.randint(SHORTEST, LONGEST), testing=False)
         yield batch_of([pair_of(TASKS[i % len(TASKS)], next(drawn)) for i in range(BUDGET["batch"])])
 
 
 def tests() -> dict[str, list[Pair]]:
     """The held-out questions of each task, all of the same sequences, each once."""
-    found: dict[tuple[int, ...], None] = {}
-    for sequence in sequences(random.Random(0), testing=True):
-        found[sequence] = None
-        if len(found) == BUDGET["tested"]:
-            break
+    draw, found = random.Random(0), dict[tuple[int, ...], None]()
+    while len(found) < BUDGET["tested"]:
+        found[next(sequences(draw, draw.randint(SHORTEST, LONGEST), testing=True))] = None
     return {task: [pair_of(task, sequence) for sequence in found] for task in TASKS}
 
 

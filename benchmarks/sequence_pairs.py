@@ -14,6 +14,7 @@ from torch import Tensor
 PAD, BEGIN, END = 0, 1, 2
 FIRST_SYMBOL = 3
 IGNORED = -100
+SORTED_AT_ONCE = 40  # batches
 
 Pair = tuple[Sequence[int], Sequence[int]]
 
@@ -32,12 +33,18 @@ def batch_of(pairs: Sequence[Pair]) -> Batch:
 
 
 def batches(pairs: Sequence[Pair], size: int, seed: int) -> Iterator[Batch]:
-    """Batches without end: the pairs in a new order each time round."""
+    """Batches without end: the pairs in a new order each time round, those of like lengths together."""
     order, draw = list(range(len(pairs))), random.Random(seed)
+    pool = SORTED_AT_ONCE * size
     while True:
         draw.shuffle(order)
-        for start in range(0, len(order) - size + 1, size):
-            yield batch_of([pairs[i] for i in order[start : start + size]])
+        whole = order[: len(order) // size * size]
+        for begin in range(0, len(whole), pool):
+            near = sorted(whole[begin : begin + pool], key=lambda i: [len(side) for side in pairs[i]])
+            starts = [*range(0, len(near), size)]
+            draw.shuffle(starts)
+            for start in starts:
+                yield batch_of([pairs[i] for i in near[start : start + size]])
 
 
 @torch.no_grad()
