@@ -60,7 +60,7 @@ PRESETS: dict[str, Preset] = {
     "seq2vec": Preset(
         "a sequence in, one label out",
         "Elman 1990; the last state read out",
-        {**BARE, "encoder_mixers": ["lstm"], "encoder_directions": "both", "decoder_mixers": ["lstm"]},
+        {**BARE, "encoder_mixers": ["lstm"], "decoder_mixers": ["lstm"], "classifier_pooling": "last"},
         model="RnnAttnForSequenceClassification",
     ),
     "bahdanau": Preset(

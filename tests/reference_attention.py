@@ -139,3 +139,20 @@ def multi_head_attention(
         rows.append(affine(weights, "out_proj", torch.cat(heads, dim=-1)))
         maps.append(torch.stack(head_maps))
     return torch.stack(rows), torch.stack(maps)
+
+
+def attention_pooling(weights: dict[str, Tensor], hidden: Tensor, mask: Tensor) -> Tensor:
+    """The learnt mean of Yang et al. 2016, token by token."""
+    rows = []
+    for row, real in zip(hidden, mask, strict=True):
+        vectors = [vector for vector, exists in zip(row, real.tolist(), strict=True) if exists]
+        scores = [
+            weights["score_proj.weight"][0]
+            @ torch.tanh(weights["key_proj.weight"] @ vector + weights["key_proj.bias"])
+            for vector in vectors
+        ]
+        total = sum(score.exp() for score in scores)
+        rows.append(
+            sum((score.exp() / total * vector for score, vector in zip(scores, vectors, strict=True)), 0 * row[0])
+        )
+    return torch.stack(rows)

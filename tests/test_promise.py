@@ -35,6 +35,7 @@ OLD_BEHAVIOUR: dict[str, Any] = {
     "decoder_init_cell": False,
     "residual_start": 0,
     "readout": "hidden",
+    "classifier_pooling": "mean",
 }
 
 CHECKPOINTS = sorted(FOLDER.iterdir())

@@ -17,6 +17,7 @@ from .mixer_directions import DIRECTIONS, MERGES
 from .mixer_luong import ACTIVATIONS
 from .mixers import MIXERS, attends_itself, cell_depth, encoder_states, reads_memory, split_mixer
 from .norms import CELL_NORMS, NORM_POSITIONS, NORMS
+from .pooling import POOLINGS
 from .readout import READOUTS
 
 MAX_SIZE = 65536
@@ -27,6 +28,7 @@ CHOICES = {
     "encoder_merge": MERGES,
     "cross_attention": ("multi_head", *SCORES, "none"),
     "cell_norm": CELL_NORMS,
+    "classifier_pooling": POOLINGS,
     "decoder_init": tuple(STARTS),
     "readout": READOUTS,
     "attentional_activation": tuple(ACTIVATIONS),

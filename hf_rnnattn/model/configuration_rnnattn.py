@@ -97,6 +97,8 @@ class RnnAttnConfig(PreTrainedConfig):
             projections of the token that was read, the decoder's output, and what it read from the encoder (Bahdanau
             et al. 2015), of the width of the embeddings.
         output_bias: whether the logits have a bias.
+        classifier_pooling: what a label of a whole sequence is read from: the ``mean`` of the encoder's output, its
+            ``last`` vector as ``decoder_init`` has it, or ``attention``, a mean whose weights are learnt.
         written_vocab_size: how many tokens, from id 0, are ever written; None: all. Training leaves the logits of the
             others alone; that they are far below is for ``lm_head.bias`` to say. Students of Marian never write
             padding. A vocabulary that is resized is written as a whole.
@@ -170,6 +172,7 @@ class RnnAttnConfig(PreTrainedConfig):
     tie_word_embeddings: bool = True
     readout: str = "hidden"
     output_bias: bool = False
+    classifier_pooling: str = "mean"
     written_vocab_size: int | None = None
     init_std: float = 0.02
     use_cache: bool = True

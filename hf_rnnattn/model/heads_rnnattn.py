@@ -18,10 +18,11 @@ from transformers.modeling_outputs import (
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple
 
-from .inputs import as_bool_mask, mean_over_real
+from .inputs import as_bool_mask
 from .loss_rnnattn import classification_loss, problem_type_of, seq2seq_loss, span_loss
 from .modeling_rnnattn import RnnAttnEncoder, RnnAttnPreTrainedModel, as_kind, build_output
 from .plain_linear import linear
+from .pooling import build_pooling
 
 # What says where a checkpoint's config.json is.
 PLACE = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
@@ -121,13 +122,14 @@ class _EncoderHead(_EncoderOnly):
 
 
 class RnnAttnForSequenceClassification(_EncoderHead):
-    """One label a sequence, several, or numbers: a linear layer over the mean of the encoder's output.
+    """One label a sequence, several, or numbers: a linear layer over the encoder's output, pooled.
 
-    Shapes: input_ids (B, S) -> logits (B, num_labels). Padding does not enter the mean.
+    Shapes: input_ids (B, S) -> logits (B, num_labels).
     """
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
+        self.pooling = build_pooling(self.config)
         self.classifier = nn.Linear(self.width, self.config.num_labels)
         self.post_init()
 
@@ -154,9 +156,7 @@ class RnnAttnForSequenceClassification(_EncoderHead):
         outputs = self.model(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
         hidden = outputs.last_hidden_state
         mask = as_bool_mask(attention_mask, batch=hidden.shape[0], length=hidden.shape[1], name="attention_mask")
-        if mask is not None:
-            hidden = torch.where(mask[..., None], hidden, 0.0)
-        logits = self.classifier(self.dropout(mean_over_real(hidden, mask)))  # (B, num_labels)
+        logits = self.classifier(self.dropout(self.pooling(hidden, mask)))  # (B, num_labels)
         loss = None
         if labels is not None:
             if self.config.problem_type is None:

@@ -81,18 +81,18 @@ def first_columns(config: Any, layer_idx: int) -> list[int]:
 
 def build_summary(config: Any) -> Summary | None:
     """What makes one vector (B, C) of the encoder's output; None where none is needed."""
-    last = partial(_where_it_ended, _memory_ends(config))
+    own = config.is_encoder_decoder  # else the encoder is another model, which this config does not describe
+    last = partial(where_it_ended, encoder_ends(config) if own else "last")
     summaries: dict[str, Summary] = {"mean": mean_over_real, "last": last, "last_linear": last}
     return summaries.get(config.decoder_init)
 
 
-def _memory_ends(config: Any) -> str:
+def encoder_ends(config: Any) -> str:
     """Where the encoder's last layer ends: at the ``last`` real token, at the ``first``, or each half at its own.
 
     That is ``both``, or ``both_swapped`` where the half that ends at the first token comes first.
     """
-    own = config.is_encoder_decoder  # else the encoder is another model, which this config does not describe
-    if not own or not config.encoder_layers or not recurs(config.encoder_mixers[-1]):
+    if not config.encoder_layers or not recurs(config.encoder_mixers[-1]):
         return "last"
     direction = config.encoder_directions[-1]
     if direction.startswith("both"):
@@ -100,8 +100,8 @@ def _memory_ends(config: Any) -> str:
     return "first" if direction == "backward" else "last"
 
 
-def _where_it_ended(ends: str, memory: Tensor, mask: Tensor | None) -> Tensor:
-    """The encoder's output (B, C) where its last layer ended: see ``_memory_ends``."""
+def where_it_ended(ends: str, memory: Tensor, mask: Tensor | None) -> Tensor:
+    """The encoder's output (B, C) where its last layer ended: see ``encoder_ends``."""
     first, last = first_and_last(memory, mask)
     if ends.startswith("both"):
         half = memory.shape[-1] // 2
