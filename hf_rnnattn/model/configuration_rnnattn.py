@@ -60,7 +60,7 @@ class RnnAttnConfig(PreTrainedConfig):
         cell_norm: norms inside those mixers, of what enters their gates: ``none``, ``layer_norm`` or
             ``split_layer_norm``, see ``SteppingMixer``; then the projections of ``decoder_init`` and of a deep
             read-out are normalised too.
-        memory_slots, memory_slot_size: the number and the width of the slots of the memory that the mixer ``ntm`` writes.
+        memory_slots, memory_slot_size: number and width of the slots of the memory that the mixer ``ntm`` writes.
         memory_heads: how many heads read that memory, and how many write it.
         encoder_attention_heads, decoder_attention_heads: heads of multi-head attention; the decoder's also serve its
             attention to the encoder.
