@@ -11,6 +11,7 @@ from typing import Any
 
 from .model.configuration_rnnattn import RnnAttnConfig
 from .preset_fields import BARE, LUONG, ONE_VECTOR, STUDENT, TRANSFORMER, Preset
+from .presets_pretrained import PRETRAINED_PRESETS
 
 PRESETS: dict[str, Preset] = {
     "elman": Preset(
@@ -209,6 +210,7 @@ PRESETS: dict[str, Preset] = {
         {**BARE, "decoder_mixers": ["conditional_lstm"], "cross_attention": "none", "add_cross_attention": True},
         model="RnnAttnForCausalLM",
     ),
+    **PRETRAINED_PRESETS,
 }
 
 
