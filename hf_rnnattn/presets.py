@@ -11,6 +11,8 @@ from typing import Any
 
 from .model.configuration_rnnattn import RnnAttnConfig
 from .preset_fields import BARE, LUONG, ONE_VECTOR, STUDENT, TRANSFORMER, Preset
+from .presets_context import CONTEXT_PRESETS
+from .presets_machines import MACHINES
 from .presets_pretrained import PRETRAINED_PRESETS
 
 PRESETS: dict[str, Preset] = {
@@ -58,6 +60,7 @@ PRESETS: dict[str, Preset] = {
             "decoder_init": "last",
         },
     ),
+    **CONTEXT_PRESETS,
     "seq2vec": Preset(
         "a sequence in, one label out",
         "Elman 1990; the last state read out",
@@ -211,6 +214,7 @@ PRESETS: dict[str, Preset] = {
         model="RnnAttnForCausalLM",
     ),
     **PRETRAINED_PRESETS,
+    **MACHINES,
 }
 
 

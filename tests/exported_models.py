@@ -69,6 +69,12 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_init": "mean",
     },
     "mingru": {"encoder_mixers": ["mingru"], "encoder_merge": "concat_project", "decoder_mixers": ["mingru"]},
+    "ntm": {
+        "encoder_mixers": ["ntm"],
+        "encoder_merge": "concat_project",
+        "decoder_mixers": ["ntm", "ntm+full_attention"],
+        "decoder_init": "mean",
+    },
     "ssru": {
         "encoder_mixers": ["ssru", "kim_ssru"],
         "encoder_directions": "backward",
@@ -84,6 +90,14 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_mixers": ["full_attention", "mingru+lstm"],
         "cross_attention": "additive",
         "norm_position": "none",
+    },
+    "context": {
+        "encoder_mixers": ["gru"],
+        "decoder_mixers": ["gru", "lstm"],
+        "cross_attention": "none",
+        "context_vector": "sum",
+        "decoder_init": "context",
+        "feed_context": True,
     },
     "widths": {
         "encoder_mixers": ["gru"],

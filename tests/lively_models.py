@@ -41,6 +41,14 @@ DECODERS: dict[str, dict[str, Any]] = {
         "decoder_cell_depths": 2,
         "decoder_init": "encoder_state",
     },
+    "context_fed": {
+        "decoder_mixers": ["gru+full_attention", "lstm"],
+        "cross_attention": "none",
+        "context_vector": "sum",
+        "decoder_init": "context",
+        "feed_context": True,
+    },
+    "reading_fed": {"decoder_mixers": ["bahdanau_gru", "lstm"], "feed_context": True, "readout": "concat"},
     "deep_readout": {
         "decoder_mixers": ["conditional_gru", "lstm"],
         "decoder_cell_depths": [3, 2],

@@ -10,7 +10,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from .feed_forward import adds_input, build_connection, build_feed_forward
 from .mixer_directions import DirectionalMixer
-from .mixers import MIXERS, cell_depth, cell_options, split_mixer
+from .mixers import MIXERS, cell_depth, cell_options, slot_options, split_mixer
 
 
 @dataclass
@@ -72,6 +72,12 @@ class RnnAttnEncoderLayer(GradientCheckpointingLayer):
                 depth=cell_depth(config.encoder_cell_depths, config.encoder_mixers[layer_idx], layer_idx),
                 cell_norm=config.cell_norm,
                 norm_eps=config.layer_norm_eps,
+            ),
+            **slot_options(
+                name,
+                memory_slots=config.memory_slots,
+                memory_slot_size=config.memory_slot_size,
+                memory_heads=config.memory_heads,
             ),
         )
 

@@ -61,15 +61,25 @@ class RnnAttnDecoderModel(RnnAttnPreTrainedModel):
         return outputs
 
 
+# field -> the value with which a decoder needs no encoder, and what it does with another one
+NEEDS_NO_ENCODER: dict[str, tuple[Any, str]] = {
+    "decoder_init": ("zeros", "starts from"),
+    "context_vector": ("none", "is made of"),
+    "feed_context": (False, "reads"),
+    "readout": ("hidden", "reads"),
+}
+
+
 def _check_needs_no_encoder(config: Any) -> None:
     for entry in config.decoder_mixers:
         if reads_memory(entry):
             raise ValueError(f"decoder_mixers has {entry!r}, which reads an encoder: add_cross_attention must be True")
-    if config.decoder_init != "zeros":
-        raise ValueError(
-            f"decoder_init {config.decoder_init!r} starts from an encoder's output: it must be 'zeros', or "
-            "add_cross_attention True"
-        )
+    for name, (value, does) in NEEDS_NO_ENCODER.items():
+        given = getattr(config, name)
+        if given != value:
+            raise ValueError(
+                f"{name} {given!r} {does} an encoder's output: it must be {value!r}, or add_cross_attention True"
+            )
 
 
 class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):

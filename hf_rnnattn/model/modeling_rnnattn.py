@@ -31,7 +31,8 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .config_checks import check_config
 from .configuration_rnnattn import RnnAttnConfig
-from .decoder_cache import check_cache, new_cache, own_cache
+from .context_vector import build_context_vector, reads_at_every_step
+from .decoder_cache import check_cache, keep_context, kept_context, new_cache, own_cache
 from .decoder_layer import Masks, RnnAttnDecoderLayer
 from .embeddings import RnnAttnEmbeddings
 from .encoder_layer import RnnAttnEncoderLayer, RnnAttnEncoderOutput
@@ -327,10 +328,13 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
             [RnnAttnDecoderLayer(config, i, has_encoder=has_encoder) for i in range(config.decoder_layers)]
         )
         self.norm = _final_norm(config, config.hidden_size)
-        self.readout = build_readout(config, self.layers)
+        self.readout = build_readout(config)
         self.attends = any(map(attends_itself, config.decoder_mixers))
         self.summarise = build_summary(config)
+        self.context_vector = build_context_vector(config)
         self.starts_from_states = config.decoder_init == "encoder_state"
+        self.starts_from_context = config.decoder_init == "context"
+        self.steps_read_context = reads_at_every_step(config)
         layers: Any = self.layers
         self.states_started = sum(len(names) for layer in layers for names in layer.start_names)
         self.attends_multi_head = any(isinstance(module, MultiHeadCrossAttention) for module in self.modules())
@@ -405,20 +409,28 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         embedded = hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, positions, mask)
         if self.attends:
             causal_mask = create_causal_mask(self.config, hidden_states, causal_mask, own_cache(past_key_values))
-        masks, memory, summary = Masks(mask, causal_mask, None, None), None, None
+        masks, memory, summary, vector = Masks(mask, causal_mask, None, None), None, None, None
         if encoder_hidden_states is not None:
             masks = self._masks(hidden_states, mask, causal_mask, encoder_hidden_states, encoder_attention_mask)
-            memory, summary = self.read_encoder(
+            memory, summary, vector = self.read_encoder(
                 encoder_hidden_states, masks.memory_mask, past_key_values, encoder_final_states
             )
-        context = None
+        found = None
         for layer in self.layers:
+            context = found if vector is None else vector
             hidden_states, read = layer(
-                hidden_states, memory, summary, masks, past_key_values=past_key_values, use_cache=use_cache, **kwargs
+                hidden_states,
+                memory,
+                summary,
+                context,
+                masks,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                **kwargs,
             )
-            context = context if read is None else read
+            found = found if read is None else read
         return BaseModelOutputWithPastAndCrossAttentions(
-            last_hidden_state=self.readout(embedded, self.norm(hidden_states), context),
+            last_hidden_state=self.readout(embedded, self.norm(hidden_states), vector if found is None else found),
             past_key_values=past_key_values,
         )
 
@@ -438,20 +450,32 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         mask: Tensor | None,
         past_key_values: Any,
         final_states: Tensor | None = None,
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """The encoder's output clean of padding, and its summary (B, C), or its states; None for what the cache holds.
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """What the layers read of the encoder, made once a sequence.
+
+        That is its output clean of padding, its summary (B, C) or its states, and the context vector (B, 1, C). The
+        first two are None once the cache holds what the layers made of them; the last, which every step reads, is kept
+        there, so that it follows beams and need not be summed up again.
 
         Raises:
             ValueError: the encoder's states are missing or have another shape than (B, N, C).
         """
         if past_key_values is not None and past_key_values.is_updated.get(len(self.layers) - 1):
-            return None, None
+            return None, None, kept_context(past_key_values)
         memory = encoder_hidden_states
         if mask is not None:
             memory = torch.where(mask[..., None], memory, 0.0)
+        summary = None if self.summarise is None else self.summarise(memory, mask)
         if self.starts_from_states:
-            return memory, check_states(final_states, memory, self.states_started)
-        return memory, None if self.summarise is None else self.summarise(memory, mask)
+            summary = check_states(final_states, memory, self.states_started)
+        if self.context_vector is None:
+            return memory, summary, None
+        vector = self.context_vector(memory, mask)
+        summary = vector if self.starts_from_context else summary
+        if not self.steps_read_context:
+            return memory, summary, None
+        keep_context(past_key_values, vector)
+        return memory, summary, vector[:, None]
 
 
 # What ``create_masks_for_generate`` makes: the mask of recurrences, the mask of self-attention, positions.

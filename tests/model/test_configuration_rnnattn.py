@@ -133,6 +133,15 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
         "cross_attention 'dot' needs one width, got hidden_size 16 and encoder_hidden_size 8",
     ),
     ({"cross_attention": "none", "readout": "deep"}, "readout 'deep' needs what the decoder reads of the encoder"),
+    ({"decoder_init": "context"}, "decoder_init 'context' needs a context_vector, got 'none'"),
+    (
+        {"context_vector": "sum"},
+        "context_vector 'sum' is read by nothing: decoder_init must be 'context', feed_contex",
+    ),
+    (
+        {"feed_context": True, "decoder_mixers": ["gru", "conditional_gru"], "cross_attention": "none"},
+        "feed_context needs a context_vector, or a layer below the last that reads the encoder, got context_vector 'n",
+    ),
     (
         {"decoder_mixers": ["conditional_gru", "gru"], "decoder_cell_depths": 1},
         "decoder_cell_depths must be in [2, 1024] for 'conditional_gru', got 1",
