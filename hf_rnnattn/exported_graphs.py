@@ -62,10 +62,9 @@ def _first_past(layer: Any, memory: Tensor, summary: Tensor | None) -> Iterator[
             start = layer.start(i, memory, summary, None)
             yield from ((layer.prefixes[i] + name, start[name]) for name in mixer.state_names)
     for mixer in layer.mixers:
-        if mixer.kind == "attention":
-            heads = mixer.q_proj.out_features // mixer.head_dim
-            for part in KEYS_AND_VALUES:
-                yield part, memory.new_zeros(memory.shape[0], heads, 0, mixer.head_dim)
+        if mixer.keeps_keys:
+            for part, (heads, width) in zip(KEYS_AND_VALUES, mixer.slot_shapes, strict=True):
+                yield part, memory.new_zeros(memory.shape[0], heads, 0, width)
 
 
 class DecoderStepGraph(nn.Module):

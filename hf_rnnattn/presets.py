@@ -12,8 +12,10 @@ from typing import Any
 from .model.configuration_rnnattn import RnnAttnConfig
 from .preset_fields import BARE, LUONG, ONE_VECTOR, STUDENT, TRANSFORMER, Preset
 from .presets_context import CONTEXT_PRESETS
+from .presets_fused import FUSED
 from .presets_machines import MACHINES
 from .presets_pretrained import PRETRAINED_PRESETS
+from .presets_reading import READING
 
 PRESETS: dict[str, Preset] = {
     "elman": Preset(
@@ -161,6 +163,7 @@ PRESETS: dict[str, Preset] = {
         "Hao et al. 2019, Modeling Recurrence for Transformer; the default of this package is of this kind",
         {"encoder_mixers": ["lstm+full_attention"] * 6, "decoder_mixers": ["lstm+full_attention"] * 6},
     ),
+    **FUSED,
     "bert-encoder": Preset(
         "token, segment and learned position embeddings, norm, then post-norm layers with GELU",
         "Devlin et al. 2019, BERT",
@@ -201,6 +204,7 @@ PRESETS: dict[str, Preset] = {
             "tie_word_embeddings": False,
         },
     ),
+    **READING,
     "captioner": Preset(
         "decoder of transformers' VisionEncoderDecoderModel: reads a grid of image features",
         "Xu et al. 2015, Show, Attend and Tell",

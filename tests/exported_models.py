@@ -55,6 +55,7 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_mixers": ["full_attention", "full_attention"],
         "decoder_position_embedding": "sinusoidal",
     },
+    "fused": {"encoder_mixers": ["fused"], "decoder_mixers": ["fused", "lstm+fused"], "decoder_init": "mean"},
     "gru": {
         "encoder_mixers": ["gru"],
         "encoder_merge": "concat",

@@ -104,6 +104,8 @@ ZOO: dict[str, dict[str, Any]] = {
     "additive": {"cross_attention": "additive", "attention_size": 10},
     "additive_recurrent": {"cross_attention": "additive", "decoder_mixers": ["lstm", "mingru"]},
     "general": {"cross_attention": "general", "decoder_mixers": ["gru", "full_attention"], "readout": "deep"},
+    "copying": {"cross_attention": "additive", "decoder_mixers": ["gru", "full_attention"], "copy_from_source": True},
+    "copying_inside": {"decoder_mixers": ["ssru", "conditional_gru"], "copy_from_source": True, "readout": "deep"},
     # the classical designs: Marian's, Luong's, and one vector between encoder and decoder
     "marian_rnn": {
         "encoder_mixers": ["gru", "gru"],

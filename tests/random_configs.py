@@ -8,15 +8,16 @@ from hf_rnnattn.model.attention_scores import SCORES
 from hf_rnnattn.model.config_checks import CHOICES
 from hf_rnnattn.model.context_vector import reading_layers
 from hf_rnnattn.model.mixer_directions import DIRECTIONS
+from hf_rnnattn.model.mixers import MIXERS
 from model_zoo import DECODER_MIXERS, ENCODER_MIXERS, MEMORY_READERS
 
 
 def entries(names: list[str]) -> st.SearchStrategy[str]:
-    """A layer's entry: one mixer, or several of which at most one is attention, and at most one reads the encoder."""
+    """A layer's entry: one mixer, or several of which at most one keeps keys, and at most one reads the encoder."""
 
     def joins(parts: list[str]) -> bool:
         readers = [name for name in parts if name in MEMORY_READERS]
-        return parts.count("full_attention") <= 1 and len(readers) <= 1
+        return sum(MIXERS[name].keeps_keys for name in parts) <= 1 and len(readers) <= 1
 
     return st.lists(st.sampled_from(names), min_size=1, max_size=3).filter(joins).map("+".join)
 
@@ -24,11 +25,17 @@ def entries(names: list[str]) -> st.SearchStrategy[str]:
 def reconcile(fields: dict[str, Any]) -> None:
     """Changes what would contradict itself: how the encoder is read, and the states that are taken from it."""
     readers = [name for entry in fields["decoder_mixers"] for name in entry.split("+") if name in MEMORY_READERS]
+    if any("fused" in entry for entry in fields["encoder_mixers"]):
+        fields["encoder_attention_heads"] = 1  # which divides whatever half a width is
     one_width = fields["encoder_hidden_size"] in (None, fields["hidden_size"])
     if any(name.startswith("luong") for name in readers) and fields["cross_attention"] not in SCORES:
         fields["cross_attention"] = "additive"
     if fields["cross_attention"] == "dot" and not one_width:
         fields["cross_attention"] = "general"
+    if fields["copy_from_source"]:
+        fields["cross_attention"] = "additive"
+        fields["encoder_vocab_size"] = None
+        fields["share_encoder_decoder_embeddings"] = True
     reconcile_context(fields)
     if fields["decoder_init"] == "encoder_state":
         fields["encoder_merge"] = "concat"
@@ -80,7 +87,7 @@ def valid_fields(draw: st.DrawFn) -> dict[str, Any]:
     for name, choices in CHOICES.items():
         fields[name] = draw(st.sampled_from(choices))
     flags = ["residual", "embedding_norm", "scale_embedding", "tie_word_embeddings", "output_bias", "use_cache"]
-    for name in (*flags, "input_feeding", "decoder_init_cell", "feed_context"):
+    for name in (*flags, "input_feeding", "decoder_init_cell", "feed_context", "copy_from_source"):
         fields[name] = draw(st.booleans())
     for side in ("encoder", "decoder"):
         fields[f"{side}_cell_depths"] = draw(st.sampled_from([None, 2, 3]))
@@ -90,9 +97,9 @@ def valid_fields(draw: st.DrawFn) -> dict[str, Any]:
     fields["encoder_directions"] = draw(st.lists(ways, min_size=layers, max_size=layers))
     if not layers:
         fields["encoder_hidden_size"] = fields["embedding_size"] or fields["hidden_size"]
-    reconcile(fields)
     sizes = {fields["encoder_vocab_size"] or fields["vocab_size"], fields["vocab_size"]}
     fields["share_encoder_decoder_embeddings"] = draw(
         st.sampled_from([None, False, *([True] if len(sizes) == 1 else [])])
     )
+    reconcile(fields)
     return fields

@@ -78,6 +78,14 @@ def rows_of(memory: Memory | None, rows: Tensor | slice) -> Memory | None:
     return Memory(memory.keys[rows], memory.values[rows], None if memory.mask is None else memory.mask[rows])
 
 
+def lengthened(cell: Any, memory: Any, out: Any) -> Any:
+    """The memory for the tokens after those of ``out``: with their keys and values, for a cell that keeps any."""
+    if not cell.keeps_keys:
+        return memory
+    new = (out.keys, out.values)
+    return new if memory is None else tuple(torch.cat(pair, dim=2) for pair in zip(memory, new, strict=True))
+
+
 def reference(name: str, cell: Any, x: Tensor, mask: Tensor | None, state: dict[str, Tensor], raw_memory: Any) -> Run:
     """The loop of tests/reference.py on the cell's own weights."""
     weights: dict[str, Any] = dict(cell.named_parameters())
@@ -85,6 +93,8 @@ def reference(name: str, cell: Any, x: Tensor, mask: Tensor | None, state: dict[
         weights["norm_blocks"] = cell.state_norm.blocks
     if isinstance(getattr(cell, "activation", None), nn.Identity):
         weights["attentional_activation"] = "none"
+    if cell.keeps_keys:
+        weights |= {"num_heads": cell.num_heads, "second_pass": cell.second_pass}
     return RECURRENCES[name](weights, x, mask, state, raw_memory)
 
 

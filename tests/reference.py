@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from reference_attention import additive_read, affine, gate, normed, scored_read
+from reference_fused import fused as fused_steps
 from reference_ntm import ntm_output, ntm_step
 
 
@@ -277,6 +278,11 @@ def _luong(gates: Step, names: tuple[str, ...]) -> Callable[..., Run]:
 luong_gru, luong_lstm = _luong(_gru_gates, ("h",)), _luong(_lstm_gates, ("h", "c"))
 
 
+def fused(weights: dict[str, Any], x: Tensor, mask: Tensor | None, state: State, memory: Any = None) -> Run:
+    """The equations are in ``reference_fused.py``."""
+    return Run(*fused_steps(weights, x, mask, state)[:3])
+
+
 def deep_readout(weights: dict[str, Any], embedded: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
     """r = tanh(W_y y + b_y + W_s s + b_s + W_c c + b_c) of one position, each normalised if there are norms."""
     parts = (embedded, hidden, context)
@@ -300,6 +306,7 @@ RECURRENCES: dict[str, Callable[..., Run]] = {
     "conditional_gru": conditional_gru,
     "conditional_lstm": conditional_lstm,
     "elman": elman,
+    "fused": fused,
     "gru": gru,
     "lstm": lstm,
     "luong_gru": luong_gru,

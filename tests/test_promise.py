@@ -41,6 +41,7 @@ OLD_BEHAVIOUR: dict[str, Any] = {
     "memory_heads": 1,
     "readout": "hidden",
     "classifier_pooling": "mean",
+    "copy_from_source": False,
 }
 
 CHECKPOINTS = sorted(FOLDER.iterdir())

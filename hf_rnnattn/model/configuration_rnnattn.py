@@ -60,7 +60,7 @@ class RnnAttnConfig(PreTrainedConfig):
         cell_norm: norms inside those mixers, of what enters their gates: ``none``, ``layer_norm`` or
             ``split_layer_norm``, see ``SteppingMixer``; then the projections of ``decoder_init`` and of a deep
             read-out are normalised too.
-        memory_slots, memory_slot_size: the number and the width of the slots of the memory that the mixer ``ntm`` writes.
+        memory_slots, memory_slot_size: number and width of the slots of the memory that the mixer ``ntm`` writes.
         memory_heads: how many heads read that memory, and how many write it.
         encoder_attention_heads, decoder_attention_heads: heads of multi-head attention; the decoder's also serve its
             attention to the encoder.
@@ -68,6 +68,9 @@ class RnnAttnConfig(PreTrainedConfig):
         cross_attention: ``multi_head``, ``additive`` (Bahdanau et al. 2015), ``dot`` or ``general`` (Luong et al.
             2015), ``cosine`` (Graves et al. 2014), ``euclidean``, or ``none``. Mixers that read the encoder inside
             their recurrence get none; those of Luong read it with this score.
+        copy_from_source: whether the next token may also be one of the source, by the weights of the decoder's last
+            reading of it (See et al. 2017); then both sides share a vocabulary, and ``logits`` are log-probabilities.
+            Needs weights of one head: any ``cross_attention`` but ``multi_head``, or a mixer that reads the encoder.
         input_feeding: whether the mixers of Luong read what they found at the step before.
         attentional_activation: what the mixers of Luong apply to the projection of what they found: ``tanh`` or
             ``none``.
@@ -161,6 +164,7 @@ class RnnAttnConfig(PreTrainedConfig):
     decoder_ffn_dim: int = 2048
     cross_attention: str = "multi_head"
     attention_size: int | None = None
+    copy_from_source: bool = False
     input_feeding: bool = True
     attentional_activation: str = "tanh"
     decoder_init: str = "zeros"

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .attention import Memory
+from .attention import NOTHING_READ, Memory, Reading
 from .context_vector import fed_width
 from .decoder_cache import own_cache
 from .feed_forward import adds_input, build_connection, build_feed_forward
 from .initial_state import STARTS, build_projection, first_columns, start_names
 from .mixer_attention import MultiHeadCrossAttention, ScoredCrossAttention
-from .mixers import MIXERS, attends_itself, cell_depth, cell_options, reads_memory, slot_options, split_mixer
+from .mixers import MIXERS, cell_depth, cell_options, keeps_keys, reads_memory, slot_options, split_mixer
 from .notation import State
 
 
@@ -52,7 +52,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         entry = config.decoder_mixers[layer_idx]
         size = config.hidden_size
         input_size = config.embedding_size if layer_idx == 0 else size
-        self.keys_count_tokens = attends_itself(entry)
+        self.keys_count_tokens = keeps_keys(entry)
         names = split_mixer(entry)
         self.prefixes = [f"{i}." if len(names) > 1 else "" for i in range(len(names))]
         adds = adds_input(config, layer_idx)
@@ -107,6 +107,8 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             )
             if mixer_class.reads_memory:
                 options |= {"memory_size": config.encoder_hidden_size, "attention_size": config.attention_size}
+            if mixer_class.keeps_keys:
+                options |= {"num_heads": config.decoder_attention_heads, "dropout": config.attention_dropout}
             if mixer_class.takes_score:
                 options |= {
                     "score": config.cross_attention,
@@ -137,7 +139,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         masks: Masks,
         past_key_values: Any = None,
         **kwargs: Any,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor | None, ...]:
         """Reads T more tokens.
 
         Args:
@@ -150,29 +152,30 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
                 encoder.
 
         Returns:
-            (B, T, D), and the context (B, T, C) that was read from the encoder, None where nothing was.
+            (B, T, D), then what a ``Reading`` holds of the encoder.
         """
         cache = None if past_key_values is None else own_cache(past_key_values).layers[self.layer_idx]
         x: Tensor = hidden_states
-        found: Tensor | None = None
+        reading = NOTHING_READ
         memory = self.prepare_memory(encoder_hidden_states, past_key_values)
         for i, connection in enumerate(self.mixer_connections):
             entering = connection.enter(x)
             if self.fed_width and context is not None and not i:
                 entering = torch.cat([entering, context.expand(-1, x.shape[1], -1).to(entering.dtype)], dim=-1)
             y, read = self._mix(i, entering, memory, summary, masks, cache, **kwargs)
-            found = found if read is None else read
+            reading = reading if read.context is None else read
             x = connection.leave(x, y)
         if self.cross_attention is not None:
             connection = self.cross_attention_connection
-            y, _, found = self.cross_attention(
+            y, weights, found = self.cross_attention(
                 connection.enter(x), *memory, masks.memory_attention, masks.memory_mask, **kwargs
             )
+            reading = Reading(found, weights)
             x = connection.leave(x, y)
         if self.feed_forward is not None:
             connection = self.feed_forward_connection
             x = connection.leave(x, self.feed_forward(connection.enter(x)))
-        return x, found
+        return x, *reading
 
     def prepare_memory(self, encoder_hidden_states: Tensor | None, past_key_values: Any) -> Any:
         """Keys (B, H, S, A) and values (B, H, S, C) of the encoder, made once a sequence and kept in the cache.
@@ -205,17 +208,17 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         masks: Masks,
         cache: Any,
         **kwargs: Any,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Reading]:
         mixer = self.mixers[i]
         if mixer.kind == "attention":
-            return mixer(x, masks.attention_mask, cache, **kwargs)[0], None
+            return mixer(x, masks.attention_mask, cache, **kwargs)[0], NOTHING_READ
         start = self.start(i, x, summary, cache)
         recording = cache is not None and cache.record_past
         output = mixer(
             x,
             masks.mask,
             start,
-            Memory(memory[0][:, 0], memory[1][:, 0], masks.memory_mask) if mixer.reads_memory else None,
+            self._memory_of(mixer, memory, masks, cache),
             return_steps=recording,
             return_state=cache is not None,
         )
@@ -227,7 +230,16 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
                 steps=_prefixed(prefix, output.steps) if recording else None,
                 num_tokens=0 if self.keys_count_tokens or i else x.shape[1],
             )
-        return output.hidden, output.context
+            if mixer.keeps_keys:
+                cache.update(output.keys, output.values)
+        return output.hidden, Reading(output.context, output.weights)
+
+    @staticmethod
+    def _memory_of(mixer: Any, memory: Any, masks: Masks, cache: Any) -> Any:
+        """What a recurrent mixer attends to: the encoder, or its own past, or nothing."""
+        if mixer.reads_memory:
+            return Memory(memory[0][:, 0], memory[1][:, 0], masks.memory_mask)
+        return cache.read_keys() if mixer.keeps_keys and cache is not None else None
 
     def start(self, i: int, x: Tensor, summary: Tensor | None, cache: Any) -> State:
         """The states from which mixer ``i`` goes on: the cache's, else what the summary of the encoder gives."""

@@ -12,7 +12,8 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 
 from .loss_rnnattn import IGNORED, seq2seq_loss
 from .mixers import reads_memory
-from .modeling_rnnattn import RnnAttnDecoder, RnnAttnPreTrainedModel, as_kind, build_output, create_masks_for_generate
+from .modeling_rnnattn import RnnAttnDecoder, RnnAttnPreTrainedModel, as_kind, create_masks_for_generate
+from .output_distribution import build_output
 from .plain_linear import linear
 from .written_tokens import build_written_tokens
 
@@ -35,6 +36,8 @@ class RnnAttnDecoderModel(RnnAttnPreTrainedModel):
             config = as_kind(config, encoder_hidden_size=config.cross_attention_hidden_size or config.hidden_size)
         else:
             _check_needs_no_encoder(config)
+        if config.copy_from_source:
+            raise ValueError("copy_from_source must be False: a decoder alone does not know the ids of a source")
         super().__init__(config)
         self.decoder = RnnAttnDecoder(self.config, has_encoder=has_encoder)
         self.post_init()

@@ -18,9 +18,10 @@ class MixerOutput(NamedTuple):
     hidden:  (B, T, D_out), in the dtype of the input.
     state:   the state after the last step, name -> (B, ...); empty if it was not asked for.
     steps:   name -> (B, T, ...), the state after each step (a masked step repeats its predecessor); None if not asked.
-    weights: (B, H, T, S) attention weights of a cell that attends, else None.
+    weights: (B, H, T, S) attention weights of a cell that attends to the encoder, else None.
     keys, values: what a cell with self-attention inside adds to the cache, else None.
     context: (B, T, C) what the cell read from the memory, else None.
+    self_weights: (B, H, T, P + T) weights of a cell's self-attention, over P earlier tokens and those read, else None.
 
     ``hidden``, ``state`` and ``steps`` may share memory: do not write into them.
     """
@@ -32,6 +33,7 @@ class MixerOutput(NamedTuple):
     keys: Tensor | None = None
     values: Tensor | None = None
     context: Tensor | None = None
+    self_weights: Tensor | None = None
 
 
 class RecurrentMixer(nn.Module):
@@ -48,6 +50,7 @@ class RecurrentMixer(nn.Module):
     kind: ClassVar[str] = "recurrent"
     reads_memory: ClassVar[bool] = False  # attends to the encoder inside the recurrence
     state_names: tuple[str, ...] = ("h",)
+    keeps_keys: ClassVar[bool] = False  # attends to its own past, whose keys and values the cache keeps
     takes_depth: ClassVar[bool] = False  # may be built of several inner cells, normalised inside
     least_depth: ClassVar[int] = 1
     takes_score: ClassVar[bool] = False  # may be built with any score of attention, and feed what it read back
@@ -97,7 +100,8 @@ class RecurrentMixer(nn.Module):
             mask: (B, T) bool, True for real tokens; None if all are real. A masked step carries the state unchanged.
             state: the state to start from; names that are missing are those of ``first_state``. Its tensors are never
                 written to.
-            memory: for cells with ``reads_memory``: a ``Memory`` (keys (B, S, A), values (B, S, C), mask (B, S)).
+            memory: for cells with ``reads_memory``: a ``Memory`` (keys (B, S, A), values (B, S, C), mask (B, S)); for
+                those with ``keeps_keys``: all keys and values so far, or None.
             return_steps: also return the state after every step.
             return_state: False if nobody needs the final state: then a fused kernel that cannot give it may be used.
 

@@ -10,6 +10,7 @@ from recurrent_cells import (
     LENGTH,
     RECURRENT,
     first_gates,
+    lengthened,
     plain_arithmetic,
     random_state,
     reference,
@@ -55,6 +56,7 @@ VARIANTS = [
     ],
     ("luong_lstm", {"depth": 2, "cell_norm": "layer_norm", "score": "additive"}),
     ("luong_gru", {"depth": 2, "score": "additive", "attentional_activation": "none"}),
+    *[("fused", {"num_heads": heads, "second_pass": twice}) for heads, twice in ((2, False), (2, True), (1, True))],
 ]
 
 
@@ -147,7 +149,7 @@ def test_any_split_into_chunks_equals_one_call(name, masked, sizes):
     for size in sizes:
         part = slice(start, start + size)
         out = cell(x[:, part], None if mask is None else mask[:, part], state, memory)
-        state, start = out.state, start + size
+        state, start, memory = out.state, start + size, lengthened(cell, memory, out)
         pieces.append(out.hidden)
     assert_close(torch.cat(pieces, dim=1), whole.hidden, **CLOSE)
     for key in whole.state:
