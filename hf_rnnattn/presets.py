@@ -11,7 +11,11 @@ from typing import Any
 
 from .model.configuration_rnnattn import RnnAttnConfig
 from .preset_fields import BARE, LUONG, ONE_VECTOR, STUDENT, TRANSFORMER, Preset
+from .presets_context import CONTEXT_PRESETS
 from .presets_fused import FUSED
+from .presets_machines import MACHINES
+from .presets_pretrained import PRETRAINED_PRESETS
+from .presets_reading import READING
 
 PRESETS: dict[str, Preset] = {
     "elman": Preset(
@@ -58,6 +62,7 @@ PRESETS: dict[str, Preset] = {
             "decoder_init": "last",
         },
     ),
+    **CONTEXT_PRESETS,
     "seq2vec": Preset(
         "a sequence in, one label out",
         "Elman 1990; the last state read out",
@@ -199,6 +204,7 @@ PRESETS: dict[str, Preset] = {
             "tie_word_embeddings": False,
         },
     ),
+    **READING,
     "captioner": Preset(
         "decoder of transformers' VisionEncoderDecoderModel: reads a grid of image features",
         "Xu et al. 2015, Show, Attend and Tell",
@@ -211,6 +217,8 @@ PRESETS: dict[str, Preset] = {
         {**BARE, "decoder_mixers": ["conditional_lstm"], "cross_attention": "none", "add_cross_attention": True},
         model="RnnAttnForCausalLM",
     ),
+    **PRETRAINED_PRESETS,
+    **MACHINES,
 }
 
 

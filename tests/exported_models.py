@@ -70,6 +70,12 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_init": "mean",
     },
     "mingru": {"encoder_mixers": ["mingru"], "encoder_merge": "concat_project", "decoder_mixers": ["mingru"]},
+    "ntm": {
+        "encoder_mixers": ["ntm"],
+        "encoder_merge": "concat_project",
+        "decoder_mixers": ["ntm", "ntm+full_attention"],
+        "decoder_init": "mean",
+    },
     "sliding_attention": {
         "encoder_mixers": ["sliding_attention", "gru+full_attention"],
         "decoder_mixers": ["lstm+sliding_attention", "full_attention"],
@@ -89,6 +95,14 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_mixers": ["full_attention", "mingru+lstm"],
         "cross_attention": "additive",
         "norm_position": "none",
+    },
+    "context": {
+        "encoder_mixers": ["gru"],
+        "decoder_mixers": ["gru", "lstm"],
+        "cross_attention": "none",
+        "context_vector": "sum",
+        "decoder_init": "context",
+        "feed_context": True,
     },
     "widths": {
         "encoder_mixers": ["gru"],

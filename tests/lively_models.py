@@ -23,6 +23,11 @@ DECODERS: dict[str, dict[str, Any]] = {
     "ssru+elman": {"decoder_mixers": ["ssru+elman", "mingru+lstm+gru"]},
     "bahdanau_gru+full_attention": {"decoder_mixers": ["bahdanau_gru+full_attention"]},
     "additive": {"decoder_mixers": ["lstm", "full_attention"], "cross_attention": "additive"},
+    "copying": {
+        "decoder_mixers": ["gru", "full_attention"],
+        "cross_attention": "general",
+        "copy_from_source": True,
+    },
     "init_mean": {"decoder_mixers": ["lstm", "ssru+full_attention"], "decoder_init": "mean"},
     "init_last": {"decoder_mixers": ["bahdanau_gru", "gru+elman"], "decoder_init": "last"},
     "positions": {
@@ -42,6 +47,14 @@ DECODERS: dict[str, dict[str, Any]] = {
         "decoder_cell_depths": 2,
         "decoder_init": "encoder_state",
     },
+    "context_fed": {
+        "decoder_mixers": ["gru+full_attention", "lstm"],
+        "cross_attention": "none",
+        "context_vector": "sum",
+        "decoder_init": "context",
+        "feed_context": True,
+    },
+    "reading_fed": {"decoder_mixers": ["bahdanau_gru", "lstm"], "feed_context": True, "readout": "concat"},
     "deep_readout": {
         "decoder_mixers": ["conditional_gru", "lstm"],
         "decoder_cell_depths": [3, 2],

@@ -32,7 +32,9 @@ def build(
 ) -> Any:
     """The cell with random weights and biases everywhere, so that nothing hides behind a zero."""
     sizes = {"memory_size": MEMORY, "attention_size": ATTENTION} if MIXERS[name].reads_memory else {}
-    cell = MIXERS[name](input_size=input_size, hidden_size=hidden_size, **sizes, **options).to(dtype)
+    if MIXERS[name].takes_slots:
+        sizes = {"memory_slots": 5, "memory_slot_size": 3, "memory_heads": 2}
+    cell = MIXERS[name](input_size=input_size, hidden_size=hidden_size, **{**sizes, **options}).to(dtype)
     initialise(cell)
     with torch.no_grad():
         for parameter in cell.parameters():
@@ -49,7 +51,8 @@ def initialise(cell: Any) -> None:
 
 def random_state(cell: Any, batch: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
     """A state such as the cell could be in."""
-    return {name: torch.rand(batch, size, dtype=dtype) * 1.6 - 0.8 for name, size in cell.state_sizes.items()}
+    state = {name: torch.rand(batch, *shape, dtype=dtype) * 1.6 - 0.8 for name, shape in cell.state_shapes.items()}
+    return {name: value.softmax(-1) if name.endswith("weights") else value for name, value in state.items()}
 
 
 def holes(batch: int, length: int) -> Tensor:

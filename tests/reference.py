@@ -20,6 +20,7 @@ from torch import Tensor
 
 from reference_attention import additive_read, affine, gate, normed, scored_read
 from reference_fused import fused as fused_steps
+from reference_ntm import ntm_output, ntm_step
 
 
 class Run(NamedTuple):
@@ -165,6 +166,13 @@ def kim_ssru(
     return _walk(x, mask, state, step, lambda s: torch.relu(s["c"]))
 
 
+def ntm(
+    weights: dict[str, Tensor], x: Tensor, mask: Tensor | None, state: dict[str, Tensor], memory: Any = None
+) -> Run:
+    """An LSTM with heads on a memory of slots, see ``reference_ntm``."""
+    return _walk(x, mask, state, lambda x_t, s: ntm_step(weights, x_t, s), lambda s: ntm_output(weights, s))
+
+
 def _walk_reading(
     x: Tensor,
     mask: Tensor | None,
@@ -305,5 +313,6 @@ RECURRENCES: dict[str, Callable[..., Run]] = {
     "luong_lstm": luong_lstm,
     "mingru": mingru,
     "kim_ssru": kim_ssru,
+    "ntm": ntm,
     "ssru": ssru,
 }

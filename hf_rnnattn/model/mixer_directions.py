@@ -108,8 +108,9 @@ class DirectionalMixer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None, return_state: bool = False) -> MixerOutput:
         """x (B, T, D_in), mask (B, T) bool -> hidden (B, T, D).
 
-        With ``return_state`` also the states after each cell's last step, name -> (B, D), those of two cells joined.
-        Of cells that attend to themselves also the weights (B, H, T, T), those of two cells as heads side by side.
+        With ``return_state`` also what the cells hand on: their ``encoder_states`` after the last step, (B, D) each,
+        those of two cells joined. Of cells that attend to themselves also the weights (B, H, T, T), those of two cells
+        as heads side by side.
         """
         cells = [(self.forward_cell, False), (self.backward_cell, True)]
         if self.swapped:
@@ -120,7 +121,8 @@ class DirectionalMixer(nn.Module):
             for (cell, backward), part in zip(cells, parts, strict=True)
             if cell is not None
         ]
-        state = {name: torch.cat([output.state[name] for output in outputs], dim=-1) for name in outputs[0].state}
+        handed_on = next(cell for cell, _ in cells if cell is not None).encoder_states if return_state else ()
+        state = {name: torch.cat([output.state[name] for output in outputs], dim=-1) for name in handed_on}
         weights = [output.self_weights for output in outputs if output.self_weights is not None]
         return MixerOutput(
             self._merged([output.hidden for output in outputs]),

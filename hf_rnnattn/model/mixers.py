@@ -10,6 +10,7 @@ from .mixer_gru import GRUMixer
 from .mixer_lstm import LSTMMixer
 from .mixer_luong import LuongGRUMixer, LuongLSTMMixer
 from .mixer_mingru import MinGRUMixer
+from .mixer_ntm import NTMMixer
 from .mixer_rnn import ElmanMixer
 from .mixer_ssru import KimSSRUMixer, SSRUMixer
 
@@ -26,6 +27,7 @@ MIXERS: dict[str, type[Any]] = {
     "luong_gru": LuongGRUMixer,
     "luong_lstm": LuongLSTMMixer,
     "mingru": MinGRUMixer,
+    "ntm": NTMMixer,
     "sliding_attention": SlidingAttentionMixer,
     "ssru": SSRUMixer,
 }
@@ -78,6 +80,11 @@ def attention_options(name: str, window: int) -> dict[str, Any]:
 def cell_options(name: str, **options: Any) -> dict[str, Any]:
     """``depth``, ``cell_norm`` and ``norm_eps`` for a mixer that may be built of several cells, else nothing."""
     return options if MIXERS[name].takes_depth else {}
+
+
+def slot_options(name: str, **options: Any) -> dict[str, Any]:
+    """The sizes of a memory of slots for a mixer that has one, else nothing."""
+    return options if MIXERS[name].takes_slots else {}
 
 
 def cell_depth(depths: int | list[int] | None, entry: str, layer_idx: int) -> int:

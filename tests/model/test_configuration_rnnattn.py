@@ -140,6 +140,15 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
         "cross_attention 'dot' needs one width, got hidden_size 16 and encoder_hidden_size 8",
     ),
     ({"cross_attention": "none", "readout": "deep"}, "readout 'deep' needs what the decoder reads of the encoder"),
+    ({"decoder_init": "context"}, "decoder_init 'context' needs a context_vector, got 'none'"),
+    (
+        {"context_vector": "sum"},
+        "context_vector 'sum' is read by nothing: decoder_init must be 'context', feed_contex",
+    ),
+    (
+        {"feed_context": True, "decoder_mixers": ["gru", "conditional_gru"], "cross_attention": "none"},
+        "feed_context needs a context_vector, or a layer below the last that reads the encoder, got context_vector 'n",
+    ),
     (
         {"decoder_mixers": ["conditional_gru", "gru"], "decoder_cell_depths": 1},
         "decoder_cell_depths must be in [2, 1024] for 'conditional_gru', got 1",
@@ -154,6 +163,19 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     (
         {"decoder_init": "encoder_state", "encoder_merge": "sum"},
         "decoder_init 'encoder_state' needs encoder_merge 'concat' or 'separate', got 'sum'",
+    ),
+    (
+        {"copy_from_source": True},
+        "copy_from_source needs the weights of one head: cross_attention must be one of additive, dot, general, "
+        "cosine, euclidean, or the last layer a mixer that reads the encoder, got 'multi_head' and 'full_attention'",
+    ),
+    (
+        {"copy_from_source": True, "cross_attention": "dot", "share_encoder_decoder_embeddings": False},
+        "copy_from_source needs one vocabulary: share_encoder_decoder_embeddings must be True",
+    ),
+    (
+        {"copy_from_source": True, "cross_attention": "dot", "written_vocab_size": 20},
+        "copy_from_source may write any token of a source: written_vocab_size must be None, got 20",
     ),
     ({"activation_function": "gelou"}, "activation_function 'gelou' is not one of transformers' ACT2FN"),
     ({"embedding_size": 9, "decoder_position_embedding": "sinusoidal"}, "embedding_size must be even for sinusoidal"),

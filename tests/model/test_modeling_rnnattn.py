@@ -41,6 +41,8 @@ def test_recorded_outputs_have_their_counts_and_shapes(name: str) -> None:
     widths = [config.embedding_size] + config.decoder_layers * [config.hidden_size]
     if config.readout == "deep":  # as everywhere in transformers, the last one is what the output matrix reads
         widths[-1] = config.embedding_size
+    if config.readout == "concat":
+        widths[-1] += config.hidden_size  # of multi-head attention
     assert [tuple(h.shape) for h in output.decoder_hidden_states] == [(rows, target, width) for width in widths]
     heads = config.encoder_attention_heads
     attending = [  # a cell for each direction has heads of its own
