@@ -33,6 +33,7 @@ from .configuration_rnnattn import RnnAttnConfig
 from .context_vector import build_context_vector, reads_at_every_step
 from .decoder_cache import check_cache, keep_context, kept_context, new_cache, own_cache
 from .decoder_layer import Masks, RnnAttnDecoderLayer
+from .decoder_masks import MASKS_FOR_GENERATE, create_masks_for_generate
 from .embeddings import RnnAttnEmbeddings
 from .encoder_layer import RnnAttnEncoderLayer, RnnAttnEncoderOutput
 from .feed_forward import build_final_norm
@@ -52,6 +53,7 @@ from .readout import build_readout
 from .saving_rnnattn import is_weights, save_at_once
 from .shortlist_rnnattn import Candidates, ShortlistMixin
 from .source_length_rnnattn import SourceLengthMixin
+from .source_order import SOURCE_ORDERS
 from .written_tokens import build_written_tokens
 
 logger = logging.getLogger(__name__)
@@ -202,7 +204,8 @@ def as_kind(config: Any, **flags: Any) -> Any:
 class RnnAttnEncoder(RnnAttnPreTrainedModel):
     """Source ids to vectors: embeddings, then ``encoder_layers`` layers.
 
-    Shapes: input_ids (B, S) -> last_hidden_state (B, S, encoder_hidden_size).
+    Shapes: input_ids (B, S) -> last_hidden_state (B, S, encoder_hidden_size), that of each token at its place whatever
+        ``source_order`` is; ``hidden_states`` and ``attentions`` are in the order of reading.
     Padding, wherever it stands, changes nothing at the real positions.
     """
 
@@ -222,6 +225,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         self.attends = any(map(attends_itself, config.encoder_mixers))
         # Without a decoder of ours nobody asks for the states, and a fused kernel that cannot give them may run.
         self.gives_states = config.is_encoder_decoder and config.decoder_init == "encoder_state"
+        self.order = SOURCE_ORDERS[config.source_order]
         self.gives_ids = config.is_encoder_decoder and config.copy_from_source
         self.gradient_checkpointing = False
         self.post_init()
@@ -264,11 +268,14 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         inputs = check_one_of(input_ids, inputs_embeds, "")
         check_lengths(inputs, "source")
         batch, length = inputs.shape[:2]
-        self.embeddings.check_length(length, "source")
         mask = as_bool_mask(attention_mask, batch=batch, length=length, name="attention_mask")
-        if position_ids is None:
-            position_ids = positions_of(mask, 0, length, inputs.device)
-        hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, mask)
+        order = self.order(mask, length, inputs.device)
+        length, mask, positions = order.length, order.mask, order.read(position_ids)
+        self.embeddings.check_length(length, "source")
+        if positions is None:
+            positions = positions_of(mask, 0, length, inputs.device)
+        read = (order.read(given) for given in (input_ids, inputs_embeds, token_type_ids))
+        hidden_states = self.embeddings(*read, positions, mask)
         prepared = create_bidirectional_mask(self.config, hidden_states, mask) if self.attends else None
         ends: list[Tensor] = []
         for layer in self.layers:
@@ -276,7 +283,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
             ends += states
         final_states = torch.stack(ends, dim=1).to(hidden_states.dtype) if ends else None
         return RnnAttnEncoderOutput(
-            last_hidden_state=self.norm(hidden_states),
+            last_hidden_state=order.put_back(self.norm(hidden_states)),
             final_states=final_states,
             source_ids=input_ids if self.gives_ids else None,
         )
@@ -472,10 +479,6 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         return memory, summary, vector[:, None]
 
 
-# What ``create_masks_for_generate`` makes: the mask of recurrences, the mask of self-attention, positions.
-MASKS_FOR_GENERATE = ("recurrent", "full_attention", "positions")
-
-
 class RnnAttnModel(RnnAttnPreTrainedModel):
     """Encoder and decoder without an output matrix."""
 
@@ -590,29 +593,6 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
                 "are made from input_ids only where both sides have one table of embeddings"
             )
         return shift_tokens_right(input_ids, self.config.pad_token_id, self.config.decoder_start_token_id)
-
-
-def create_masks_for_generate(
-    config: Any,
-    inputs_embeds: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    past_key_values: Cache,
-    **kwargs: Any,
-) -> dict[str, torch.Tensor | None]:
-    """The decoder's masks for one step with a static cache, made outside of the compiled graph.
-
-    A recurrence needs the two-dimensional mask that transformers' own version folds into a four-dimensional one.
-    """
-    batch, length = inputs_embeds.shape[:2]
-    past = int(past_key_values.get_seq_length())
-    mask = as_bool_mask(attention_mask, batch=batch, length=past + length, name="decoder_attention_mask")
-    attends = any(map(attends_itself, config.decoder_mixers))
-    cache = own_cache(past_key_values)
-    return {
-        "recurrent": None if mask is None else mask[:, -length:],
-        "full_attention": create_causal_mask(config, inputs_embeds, mask, cache) if attends else None,
-        "positions": positions_of(mask, past, length, inputs_embeds.device),
-    }
 
 
 class RnnAttnForConditionalGeneration(
