@@ -11,6 +11,11 @@ from typing import Any
 
 from .model.configuration_rnnattn import RnnAttnConfig
 from .preset_fields import BARE, LUONG, ONE_VECTOR, STUDENT, TRANSFORMER, Preset
+from .presets_context import CONTEXT_PRESETS
+from .presets_fused import FUSED
+from .presets_machines import MACHINES
+from .presets_pretrained import PRETRAINED_PRESETS
+from .presets_reading import READING
 
 PRESETS: dict[str, Preset] = {
     "elman": Preset(
@@ -57,6 +62,7 @@ PRESETS: dict[str, Preset] = {
             "decoder_init": "last",
         },
     ),
+    **CONTEXT_PRESETS,
     "seq2vec": Preset(
         "a sequence in, one label out",
         "Elman 1990; the last state read out",
@@ -157,6 +163,7 @@ PRESETS: dict[str, Preset] = {
         "Hao et al. 2019, Modeling Recurrence for Transformer; the default of this package is of this kind",
         {"encoder_mixers": ["lstm+full_attention"] * 6, "decoder_mixers": ["lstm+full_attention"] * 6},
     ),
+    **FUSED,
     "bert-encoder": Preset(
         "token, segment and learned position embeddings, norm, then post-norm layers with GELU",
         "Devlin et al. 2019, BERT",
@@ -197,6 +204,7 @@ PRESETS: dict[str, Preset] = {
             "tie_word_embeddings": False,
         },
     ),
+    **READING,
     "captioner": Preset(
         "decoder of transformers' VisionEncoderDecoderModel: reads a grid of image features",
         "Xu et al. 2015, Show, Attend and Tell",
@@ -209,6 +217,8 @@ PRESETS: dict[str, Preset] = {
         {**BARE, "decoder_mixers": ["conditional_lstm"], "cross_attention": "none", "add_cross_attention": True},
         model="RnnAttnForCausalLM",
     ),
+    **PRETRAINED_PRESETS,
+    **MACHINES,
 }
 
 

@@ -55,6 +55,7 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_mixers": ["full_attention", "full_attention"],
         "decoder_position_embedding": "sinusoidal",
     },
+    "fused": {"encoder_mixers": ["fused"], "decoder_mixers": ["fused", "lstm+fused"], "decoder_init": "mean"},
     "gru": {
         "encoder_mixers": ["gru"],
         "encoder_merge": "concat",
@@ -69,6 +70,12 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_init": "mean",
     },
     "mingru": {"encoder_mixers": ["mingru"], "encoder_merge": "concat_project", "decoder_mixers": ["mingru"]},
+    "ntm": {
+        "encoder_mixers": ["ntm"],
+        "encoder_merge": "concat_project",
+        "decoder_mixers": ["ntm", "ntm+full_attention"],
+        "decoder_init": "mean",
+    },
     "ssru": {
         "encoder_mixers": ["ssru", "kim_ssru"],
         "encoder_directions": "backward",
@@ -84,6 +91,14 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_mixers": ["full_attention", "mingru+lstm"],
         "cross_attention": "additive",
         "norm_position": "none",
+    },
+    "context": {
+        "encoder_mixers": ["gru"],
+        "decoder_mixers": ["gru", "lstm"],
+        "cross_attention": "none",
+        "context_vector": "sum",
+        "decoder_init": "context",
+        "feed_context": True,
     },
     "widths": {
         "encoder_mixers": ["gru"],

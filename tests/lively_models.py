@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hf_rnnattn import RnnAttnForConditionalGeneration
+from hf_rnnattn.model.mixers import keeps_keys
 from model_zoo import DECODER_MIXERS, batch, build, tiny_config
 
 EXACT = {"rtol": 0.0, "atol": 1e-12}
@@ -22,6 +23,11 @@ DECODERS: dict[str, dict[str, Any]] = {
     "ssru+elman": {"decoder_mixers": ["ssru+elman", "mingru+lstm+gru"]},
     "bahdanau_gru+full_attention": {"decoder_mixers": ["bahdanau_gru+full_attention"]},
     "additive": {"decoder_mixers": ["lstm", "full_attention"], "cross_attention": "additive"},
+    "copying": {
+        "decoder_mixers": ["gru", "full_attention"],
+        "cross_attention": "general",
+        "copy_from_source": True,
+    },
     "init_mean": {"decoder_mixers": ["lstm", "ssru+full_attention"], "decoder_init": "mean"},
     "init_last": {"decoder_mixers": ["bahdanau_gru", "gru+elman"], "decoder_init": "last"},
     "positions": {
@@ -41,6 +47,14 @@ DECODERS: dict[str, dict[str, Any]] = {
         "decoder_cell_depths": 2,
         "decoder_init": "encoder_state",
     },
+    "context_fed": {
+        "decoder_mixers": ["gru+full_attention", "lstm"],
+        "cross_attention": "none",
+        "context_vector": "sum",
+        "decoder_init": "context",
+        "feed_context": True,
+    },
+    "reading_fed": {"decoder_mixers": ["bahdanau_gru", "lstm"], "feed_context": True, "readout": "concat"},
     "deep_readout": {
         "decoder_mixers": ["conditional_gru", "lstm"],
         "decoder_cell_depths": [3, 2],
@@ -53,7 +67,7 @@ DECODERS: dict[str, dict[str, Any]] = {
     },
 }
 SEEDS = {"conditional_lstm": 1}  # of which the usual seed makes a model that is too sure for draws to vary
-RECURRENT_DECODERS = [name for name in DECODERS if "full_attention" not in "".join(DECODERS[name]["decoder_mixers"])]
+RECURRENT_DECODERS = [name for name in DECODERS if not any(map(keeps_keys, DECODERS[name]["decoder_mixers"]))]
 
 
 @cache

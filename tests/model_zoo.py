@@ -36,6 +36,9 @@ def tiny_config(**overrides: Any) -> RnnAttnConfig:
         "encoder_ffn_dim": 24,
         "decoder_ffn_dim": 24,
         "attention_size": 12,
+        "memory_slots": 5,
+        "memory_slot_size": 4,
+        "memory_heads": 2,
         "dropout": 0.0,
         "max_position_embeddings": 64,
         "init_std": 0.3,  # large, so that differences show
@@ -101,6 +104,8 @@ ZOO: dict[str, dict[str, Any]] = {
     "additive": {"cross_attention": "additive", "attention_size": 10},
     "additive_recurrent": {"cross_attention": "additive", "decoder_mixers": ["lstm", "mingru"]},
     "general": {"cross_attention": "general", "decoder_mixers": ["gru", "full_attention"], "readout": "deep"},
+    "copying": {"cross_attention": "additive", "decoder_mixers": ["gru", "full_attention"], "copy_from_source": True},
+    "copying_inside": {"decoder_mixers": ["ssru", "conditional_gru"], "copy_from_source": True, "readout": "deep"},
     # the classical designs: Marian's, Luong's, and one vector between encoder and decoder
     "marian_rnn": {
         "encoder_mixers": ["gru", "gru"],
@@ -143,6 +148,24 @@ ZOO: dict[str, dict[str, Any]] = {
         "decoder_init": "encoder_state",
         "norm_position": "none",  # all that the encoder's layer adds after its cell would reach nothing
         "encoder_ffn_dim": 0,
+    },
+    "context_fed": {  # to every layer and to the read-out, and nothing else of the encoder
+        "encoder_mixers": ["gru"],
+        "encoder_directions": "both",
+        "encoder_hidden_size": 12,
+        "decoder_mixers": ["lstm+full_attention", "ssru"],
+        "cross_attention": "none",
+        "context_vector": "sum",
+        "decoder_init": "context",
+        "feed_context": True,
+        "readout": "deep",
+    },
+    "context_started": {"decoder_mixers": ["gru", "lstm"], "context_vector": "linear", "decoder_init": "context"},
+    "reading_fed": {  # what a lower layer reads of the encoder goes to those above it, and to the read-out
+        "encoder_hidden_size": 12,
+        "decoder_mixers": ["bahdanau_gru", "full_attention", "gru"],
+        "feed_context": True,
+        "readout": "concat",
     },
     # directions and merges
     **{

@@ -156,3 +156,14 @@ def attention_pooling(weights: dict[str, Tensor], hidden: Tensor, mask: Tensor) 
             sum((score.exp() / total * vector for score, vector in zip(scores, vectors, strict=True)), 0 * row[0])
         )
     return torch.stack(rows)
+
+
+def copy_distribution(
+    weights: dict[str, Tensor], logits: Tensor, parts: list[Tensor], alpha: Tensor, source: list[int]
+) -> Tensor:
+    """p(w) of one step: ``parts`` are y, s and c, ``alpha`` (S,) the weights of the source's tokens."""
+    generates = torch.sigmoid(affine(weights, "gate", torch.cat(parts)))[0]
+    p = generates * torch.exp(logits) / torch.exp(logits).sum()
+    for j, token in enumerate(source):
+        p[token] += (1 - generates) * alpha[j]
+    return p

@@ -37,7 +37,7 @@ def kept_and_moved(model: RnnAttnForConditionalGeneration, moved: str) -> dict[s
     other = {"encoder": "decoder", "decoder": "encoder"}[moved]
     names = [name for name, _ in model.get_submodule(f"model.{moved}").named_children()]
     places = {f"model.{moved}.{name}": "disk" if name == "layers" else "cpu" for name in names}
-    return {**places, f"model.{other}": "cpu", "readout": "cpu", "lm_head": "cpu"}
+    return {**places, f"model.{other}": "cpu", "readout": "cpu", "lm_head": "cpu", "distribution": "cpu"}
 
 
 def load(folder: Path, device_map: Any, **options: Any) -> RnnAttnForConditionalGeneration:

@@ -122,6 +122,8 @@ def test_what_cannot_be_exported_says_why():
         export_programs(tiny_model().bfloat16())
     with pytest.raises(ValueError, match="must be in memory"):
         export_programs(tiny_model().to("meta"))
+    with pytest.raises(ValueError, match="copy_from_source must be False: an exported step"):
+        export_programs(tiny_model(cross_attention="additive", copy_from_source=True))
     small = tiny_model()
     quantize_(small, Int8WeightOnlyConfig())
     with pytest.raises(ValueError, match="must be plain float32"):

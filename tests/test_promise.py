@@ -33,9 +33,15 @@ OLD_BEHAVIOUR: dict[str, Any] = {
     "input_feeding": True,  # of mixers that those checkpoints could not have
     "attentional_activation": "tanh",
     "decoder_init_cell": False,
+    "context_vector": "none",
+    "feed_context": False,
     "residual_start": 0,
+    "memory_slots": 128,  # of a mixer that those checkpoints could not have
+    "memory_slot_size": 20,
+    "memory_heads": 1,
     "readout": "hidden",
     "classifier_pooling": "mean",
+    "copy_from_source": False,
 }
 
 CHECKPOINTS = sorted(FOLDER.iterdir())

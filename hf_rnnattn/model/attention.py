@@ -17,6 +17,20 @@ class Memory(NamedTuple):
     mask: Tensor | None
 
 
+class Reading(NamedTuple):
+    """What a layer of the decoder read of the encoder; None where it read nothing, or does not say.
+
+    context: (B, T, C), what was found there.
+    weights: (B, H, T, S), where.
+    """
+
+    context: Tensor | None = None
+    weights: Tensor | None = None
+
+
+NOTHING_READ = Reading()
+
+
 def masked_softmax(scores: Tensor, mask: Tensor | None, dim: int = -1) -> Tensor:
     """Softmax over the allowed entries of ``scores``; the others get exactly 0, and so does a row with none allowed.
 

@@ -11,11 +11,12 @@ from typing import Any
 from transformers.activations import ACT2FN
 
 from .attention_scores import SCORES
+from .context_vector import CONTEXT_VECTORS, reading_layers
 from .embeddings import POSITION_EMBEDDINGS
 from .initial_state import STARTS
 from .mixer_directions import DIRECTIONS, MERGES
 from .mixer_luong import ACTIVATIONS
-from .mixers import MIXERS, attends_itself, cell_depth, encoder_states, reads_memory, split_mixer
+from .mixers import MIXERS, cell_depth, encoder_states, keeps_keys, reads_memory, split_mixer
 from .norms import CELL_NORMS, NORM_POSITIONS, NORMS
 from .pooling import POOLINGS
 from .readout import READOUTS
@@ -29,6 +30,7 @@ CHOICES = {
     "cross_attention": ("multi_head", *SCORES, "none"),
     "cell_norm": CELL_NORMS,
     "classifier_pooling": POOLINGS,
+    "context_vector": CONTEXT_VECTORS,
     "decoder_init": tuple(STARTS),
     "readout": READOUTS,
     "attentional_activation": tuple(ACTIVATIONS),
@@ -46,6 +48,9 @@ BOUNDS = {
     "encoder_hidden_size": (1, MAX_SIZE),
     "embedding_size": (1, MAX_SIZE),
     "attention_size": (1, MAX_SIZE),
+    "memory_slots": (1, MAX_SIZE),
+    "memory_slot_size": (1, MAX_SIZE),
+    "memory_heads": (1, MAX_SIZE),
     "encoder_layers": (0, MAX_LAYERS),
     "decoder_layers": (1, MAX_LAYERS),
     "encoder_attention_heads": (1, MAX_SIZE),
@@ -76,6 +81,7 @@ def check_config(config: Any) -> None:
     _check_layers(fields)
     _check_widths(fields)
     _check_reading(fields)
+    _check_copying(fields)
     _check_encoder_states(fields)
     _check_tokens(fields)
 
@@ -158,8 +164,52 @@ def _check_reading(fields: dict[str, Any]) -> None:
             f"cross_attention 'dot' needs one width, got hidden_size {fields['hidden_size']} and encoder_hidden_size "
             f"{fields['encoder_hidden_size']}"
         )
-    if fields["readout"] == "deep" and not (readers or attends):
-        raise ValueError("readout 'deep' needs what the decoder reads of the encoder, but cross_attention is 'none'")
+    _check_context(fields)
+
+
+def _check_context(fields: dict[str, Any]) -> None:
+    """What reads a context must find one, and a context vector must be read."""
+    vector, start, readout = (fields[name] for name in ("context_vector", "decoder_init", "readout"))
+    reading = reading_layers(fields["decoder_mixers"], fields["cross_attention"])
+    if readout != "hidden" and not reading and vector == "none":
+        raise ValueError(
+            f"readout {readout!r} needs what the decoder reads of the encoder, but cross_attention and context_vector "
+            "are 'none'"
+        )
+    if start == "context" and vector == "none":
+        raise ValueError("decoder_init 'context' needs a context_vector, got 'none'")
+    if fields["feed_context"] and vector == "none" and not [i for i in reading if i < fields["decoder_layers"] - 1]:
+        raise ValueError(
+            "feed_context needs a context_vector, or a layer below the last that reads the encoder, got "
+            f"context_vector 'none' and decoder_mixers {fields['decoder_mixers']}"
+        )
+    if vector != "none" and not (
+        start == "context" or fields["feed_context"] or (readout != "hidden" and not reading)
+    ):
+        raise ValueError(
+            f"context_vector {vector!r} is read by nothing: decoder_init must be 'context', feed_context True, or "
+            "cross_attention 'none' with a readout of it"
+        )
+
+
+def _check_copying(fields: dict[str, Any]) -> None:
+    """Who copies must know where the decoder reads, and the source must be in the vocabulary that it writes."""
+    if not fields["copy_from_source"]:
+        return
+    kind, entry = fields["cross_attention"], fields["decoder_mixers"][-1]
+    scored = kind in SCORES or reads_memory(entry)
+    if not scored and not (kind == "none" and any(map(reads_memory, fields["decoder_mixers"]))):
+        raise ValueError(
+            f"copy_from_source needs the weights of one head: cross_attention must be one of {', '.join(SCORES)}, or "
+            f"the last layer a mixer that reads the encoder, got {kind!r} and {entry!r}"
+        )
+    if not fields["share_encoder_decoder_embeddings"]:
+        raise ValueError("copy_from_source needs one vocabulary: share_encoder_decoder_embeddings must be True")
+    if fields["written_vocab_size"] is not None:
+        raise ValueError(
+            f"copy_from_source may write any token of a source: written_vocab_size must be None, got "
+            f"{fields['written_vocab_size']}"
+        )
 
 
 def _check_encoder_states(fields: dict[str, Any]) -> None:
@@ -186,15 +236,21 @@ def _check_encoder_states(fields: dict[str, Any]) -> None:
 
 def _check_widths(fields: dict[str, Any]) -> None:
     """Widths that must divide one another or agree."""
-    if any(map(attends_itself, fields["encoder_mixers"])):
+    if any(map(keeps_keys, fields["encoder_mixers"])):
         _check_divisible(fields, "encoder_hidden_size", "encoder_attention_heads")
     crosses = fields["cross_attention"] == "multi_head" and not all(map(reads_memory, fields["decoder_mixers"]))
-    if crosses or any(map(attends_itself, fields["decoder_mixers"])):
+    if crosses or any(map(keeps_keys, fields["decoder_mixers"])):
         _check_divisible(fields, "hidden_size", "decoder_attention_heads")
     merge, size = fields["encoder_merge"], fields["encoder_hidden_size"]
     halved = merge in ("concat", "separate") and any(way.startswith("both") for way in fields["encoder_directions"])
     if halved and size % 2:
         raise ValueError(f"encoder_hidden_size must be even for encoder_merge {merge!r}, got {size}")
+    heads = 2 * fields["encoder_attention_heads"]
+    if halved and size % heads and any(map(_attends_and_recurs, fields["encoder_mixers"])):
+        raise ValueError(
+            f"encoder_hidden_size ({size}) must be divisible by twice encoder_attention_heads ({heads}) for 'fused' "
+            f"cells in two directions with encoder_merge {merge!r}"
+        )
     if fields["encoder_layers"] == 0 and fields["encoder_hidden_size"] != fields["embedding_size"]:
         raise ValueError(
             f"without encoder layers, encoder_hidden_size ({fields['encoder_hidden_size']}) must be embedding_size "
@@ -208,6 +264,10 @@ def _check_widths(fields: dict[str, Any]) -> None:
             f"share_encoder_decoder_embeddings needs one vocabulary, got encoder_vocab_size "
             f"{fields['encoder_vocab_size']} and vocab_size {fields['vocab_size']}"
         )
+
+
+def _attends_and_recurs(entry: str) -> bool:
+    return any(MIXERS[name].keeps_keys and MIXERS[name].kind == "recurrent" for name in split_mixer(entry))
 
 
 def _check_divisible(fields: dict[str, Any], size: str, heads: str) -> None:

@@ -10,7 +10,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from .feed_forward import adds_input, build_connection, build_feed_forward
 from .mixer_directions import DirectionalMixer
-from .mixers import MIXERS, cell_depth, cell_options, split_mixer
+from .mixers import MIXERS, cell_depth, cell_options, slot_options, split_mixer
 
 
 @dataclass
@@ -19,9 +19,11 @@ class RnnAttnEncoderOutput(BaseModelOutput):
 
     final_states: (B, N, C), the states in which its recurrent cells ended, an LSTM's h before its c; None where the
         decoder does not start from them.
+    source_ids: (B, S), the ids that were read; None where the decoder does not copy them.
     """
 
     final_states: torch.Tensor | None = None
+    source_ids: torch.Tensor | None = None
 
 
 class RnnAttnEncoderLayer(GradientCheckpointingLayer):
@@ -60,6 +62,10 @@ class RnnAttnEncoderLayer(GradientCheckpointingLayer):
                 is_causal=False,
             )
             return mixer
+        options: dict[str, Any] = {}
+        if MIXERS[name].keeps_keys:
+            options = {"num_heads": config.encoder_attention_heads, "dropout": config.attention_dropout}
+            options["second_pass"] = True
         return DirectionalMixer.build(
             MIXERS[name],
             input_size=input_size,
@@ -67,11 +73,18 @@ class RnnAttnEncoderLayer(GradientCheckpointingLayer):
             direction=config.encoder_directions[layer_idx],
             merge=config.encoder_merge,
             first=first,
+            **options,
             **cell_options(
                 name,
                 depth=cell_depth(config.encoder_cell_depths, config.encoder_mixers[layer_idx], layer_idx),
                 cell_norm=config.cell_norm,
                 norm_eps=config.layer_norm_eps,
+            ),
+            **slot_options(
+                name,
+                memory_slots=config.memory_slots,
+                memory_slot_size=config.memory_slot_size,
+                memory_heads=config.memory_heads,
             ),
         )
 

@@ -12,7 +12,8 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 
 from .loss_rnnattn import IGNORED, seq2seq_loss
 from .mixers import reads_memory
-from .modeling_rnnattn import RnnAttnDecoder, RnnAttnPreTrainedModel, as_kind, build_output, create_masks_for_generate
+from .modeling_rnnattn import RnnAttnDecoder, RnnAttnPreTrainedModel, as_kind, create_masks_for_generate
+from .output_distribution import build_output
 from .plain_linear import linear
 from .written_tokens import build_written_tokens
 
@@ -35,6 +36,8 @@ class RnnAttnDecoderModel(RnnAttnPreTrainedModel):
             config = as_kind(config, encoder_hidden_size=config.cross_attention_hidden_size or config.hidden_size)
         else:
             _check_needs_no_encoder(config)
+        if config.copy_from_source:
+            raise ValueError("copy_from_source must be False: a decoder alone does not know the ids of a source")
         super().__init__(config)
         self.decoder = RnnAttnDecoder(self.config, has_encoder=has_encoder)
         self.post_init()
@@ -61,15 +64,25 @@ class RnnAttnDecoderModel(RnnAttnPreTrainedModel):
         return outputs
 
 
+# field -> the value with which a decoder needs no encoder, and what it does with another one
+NEEDS_NO_ENCODER: dict[str, tuple[Any, str]] = {
+    "decoder_init": ("zeros", "starts from"),
+    "context_vector": ("none", "is made of"),
+    "feed_context": (False, "reads"),
+    "readout": ("hidden", "reads"),
+}
+
+
 def _check_needs_no_encoder(config: Any) -> None:
     for entry in config.decoder_mixers:
         if reads_memory(entry):
             raise ValueError(f"decoder_mixers has {entry!r}, which reads an encoder: add_cross_attention must be True")
-    if config.decoder_init != "zeros":
-        raise ValueError(
-            f"decoder_init {config.decoder_init!r} starts from an encoder's output: it must be 'zeros', or "
-            "add_cross_attention True"
-        )
+    for name, (value, does) in NEEDS_NO_ENCODER.items():
+        given = getattr(config, name)
+        if given != value:
+            raise ValueError(
+                f"{name} {given!r} {does} an encoder's output: it must be {value!r}, or add_cross_attention True"
+            )
 
 
 class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):

@@ -1,7 +1,6 @@
 """Heads on the encoder alone: labels for sequences, for tokens, spans that answer questions, masked tokens.
 
-Their encoder has the names that it has in an encoder-decoder, so the one's checkpoint initialises the other:
-``RnnAttnForMaskedLM`` may pretrain what ``RnnAttnForConditionalGeneration`` then fine-tunes.
+Names of parameters are those of an encoder-decoder, so that the one's checkpoint initialises the other.
 """
 
 from typing import Any
@@ -20,7 +19,8 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 
 from .inputs import as_bool_mask
 from .loss_rnnattn import classification_loss, problem_type_of, seq2seq_loss, span_loss
-from .modeling_rnnattn import RnnAttnEncoder, RnnAttnPreTrainedModel, as_kind, build_output
+from .modeling_rnnattn import RnnAttnEncoder, RnnAttnPreTrainedModel, as_kind
+from .output_distribution import build_output
 from .plain_linear import linear
 from .pooling import build_pooling
 

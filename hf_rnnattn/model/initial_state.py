@@ -42,6 +42,7 @@ STARTS: dict[str, Start] = {
     "last": start_from_summary,
     "last_linear": start_linearly,
     "encoder_state": start_from_states,
+    "context": start_from_summary,  # the context vector is the summary
 }
 
 
@@ -80,11 +81,16 @@ def first_columns(config: Any, layer_idx: int) -> list[int]:
 
 
 def build_summary(config: Any) -> Summary | None:
-    """What makes one vector (B, C) of the encoder's output; None where none is needed."""
-    own = config.is_encoder_decoder  # else the encoder is another model, which this config does not describe
-    last = partial(where_it_ended, encoder_ends(config) if own else "last")
+    """What makes one vector (B, C) of the encoder's output; None where none is needed, or where it is made already."""
+    last = last_of_encoder(config)
     summaries: dict[str, Summary] = {"mean": mean_over_real, "last": last, "last_linear": last}
     return summaries.get(config.decoder_init)
+
+
+def last_of_encoder(config: Any) -> Summary:
+    """What picks the encoder's output where it ended: see ``where_it_ended``."""
+    own = config.is_encoder_decoder  # else the encoder is another model, which this config does not describe
+    return partial(where_it_ended, encoder_ends(config) if own else "last")
 
 
 def encoder_ends(config: Any) -> str:

@@ -4,6 +4,14 @@ import torch
 from torch import Tensor
 
 
+def check_one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None, prefix: str) -> Tensor:
+    """The one of the two that was given; ValueError if none or both were."""
+    given = [inputs for inputs in (input_ids, inputs_embeds) if inputs is not None]
+    if len(given) != 1:
+        raise ValueError(f"exactly one of {prefix}input_ids and {prefix}inputs_embeds must be given, got {len(given)}")
+    return given[0]
+
+
 def check_lengths(inputs: Tensor, side: str) -> None:
     """Raises ValueError if a batch (B, T, ...) has no rows or no tokens."""
     if inputs.shape[0] == 0:

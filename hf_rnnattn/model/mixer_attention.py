@@ -21,6 +21,7 @@ class FullAttentionMixer(MultiHeadAttention):
 
     kind: ClassVar[str] = "attention"
     reads_memory: ClassVar[bool] = False
+    keeps_keys: ClassVar[bool] = True
     takes_depth: ClassVar[bool] = False
     takes_score: ClassVar[bool] = False
     least_depth: ClassVar[int] = 1
@@ -37,6 +38,12 @@ class FullAttentionMixer(MultiHeadAttention):
             dropout=dropout,
             is_causal=is_causal,
         )
+
+    @property
+    def slot_shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Heads and width of a key, and of a value."""
+        shape = (self.q_proj.out_features // self.head_dim, self.head_dim)
+        return shape, shape
 
     def forward(
         self, x: Tensor, attention_mask: Tensor | None, cache_layer: Any = None, **kwargs: Any

@@ -19,9 +19,7 @@ from transformers.generation.candidate_generator import PromptLookupCandidateGen
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import (
     BaseModelOutput,
-    BaseModelOutputWithPastAndCrossAttentions,
     Seq2SeqLMOutput,
-    Seq2SeqModelOutput,
 )
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
@@ -29,20 +27,25 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
+from .attention import NOTHING_READ, Reading
 from .config_checks import check_config
 from .configuration_rnnattn import RnnAttnConfig
-from .decoder_cache import check_cache, new_cache, own_cache
+from .context_vector import build_context_vector, reads_at_every_step
+from .decoder_cache import check_cache, keep_context, kept_context, new_cache, own_cache
 from .decoder_layer import Masks, RnnAttnDecoderLayer
 from .embeddings import RnnAttnEmbeddings
 from .encoder_layer import RnnAttnEncoderLayer, RnnAttnEncoderOutput
+from .feed_forward import build_final_norm
 from .initial_state import build_summary
-from .inputs import as_bool_mask, check_lengths, check_memory, check_states, continued, positions_of
+from .inputs import as_bool_mask, check_lengths, check_memory, check_one_of, check_states, continued, positions_of
 from .lookup_rnnattn import SourceLookupCandidateGenerator, real_tokens
 from .loss_rnnattn import seq2seq_loss, shift_tokens_right
 from .mixer_attention import FullAttentionMixer, MultiHeadCrossAttention, ScoredCrossAttention
-from .mixer_base import RecurrentMixer
+from .mixer_base import MixerOutput, RecurrentMixer
+from .mixer_directions import DirectionalMixer
 from .mixers import attends_itself
-from .norms import build_norm
+from .output_distribution import build_distribution, build_output, build_report
+from .outputs_rnnattn import RnnAttnDecoderOutput, RnnAttnModelOutput
 from .plain_linear import linear
 from .pretrained_encoder_rnnattn import PretrainedEncoderMixin
 from .readout import build_readout
@@ -52,6 +55,7 @@ from .source_length_rnnattn import SourceLengthMixin
 from .written_tokens import build_written_tokens
 
 logger = logging.getLogger(__name__)
+SELF_WEIGHTS = MixerOutput._fields.index("self_weights")  # where cells put the weights of their self-attention
 
 
 class RnnAttnPreTrainedModel(PreTrainedModel):
@@ -185,13 +189,6 @@ def _embeddings(config: Any, side: str) -> RnnAttnEmbeddings:
     )
 
 
-def _final_norm(config: Any, size: int) -> nn.Module:
-    """With norms before the sublayers, nothing has normalised the stream at the end of the stack."""
-    return (
-        build_norm(config.norm_type, size, config.layer_norm_eps) if config.norm_position == "pre" else nn.Identity()
-    )
-
-
 def as_kind(config: Any, **flags: Any) -> Any:
     """The config with these flags set, a copy if that changes it: one config may serve several kinds of models."""
     if all(getattr(config, name) == value for name, value in flags.items()):
@@ -200,24 +197,6 @@ def as_kind(config: Any, **flags: Any) -> Any:
     for name, value in flags.items():
         setattr(config, name, value)
     return config
-
-
-def build_output(config: Any, hidden_size: int, vocab_size: int) -> tuple[nn.Module, nn.Linear]:
-    """What turns the last vectors into logits: a read-out and the output matrix.
-
-    A tied output matrix has the width of the embeddings: where the vectors' is another, they are projected to it.
-    """
-    width = config.embedding_size if config.tie_word_embeddings else hidden_size
-    readout = nn.Identity() if width == hidden_size else nn.Linear(hidden_size, width)
-    return readout, nn.Linear(width, vocab_size, bias=config.output_bias)
-
-
-def _check_one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None, prefix: str) -> Tensor:
-    """The one of the two that was given."""
-    given = [inputs for inputs in (input_ids, inputs_embeds) if inputs is not None]
-    if len(given) != 1:
-        raise ValueError(f"exactly one of {prefix}input_ids and {prefix}inputs_embeds must be given, got {len(given)}")
-    return given[0]
 
 
 class RnnAttnEncoder(RnnAttnPreTrainedModel):
@@ -229,17 +208,21 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
 
     _can_record_outputs = {
         "hidden_states": RnnAttnEncoderLayer,
-        "attentions": OutputRecorder(FullAttentionMixer, index=1),
+        "attentions": [
+            OutputRecorder(FullAttentionMixer, index=1),
+            OutputRecorder(DirectionalMixer, index=SELF_WEIGHTS),
+        ],
     }
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.embeddings = _embeddings(config, "encoder")
         self.layers = nn.ModuleList([RnnAttnEncoderLayer(config, i) for i in range(config.encoder_layers)])
-        self.norm = _final_norm(config, config.encoder_hidden_size)
+        self.norm = build_final_norm(config, config.encoder_hidden_size)
         self.attends = any(map(attends_itself, config.encoder_mixers))
         # Without a decoder of ours nobody asks for the states, and a fused kernel that cannot give them may run.
         self.gives_states = config.is_encoder_decoder and config.decoder_init == "encoder_state"
+        self.gives_ids = config.is_encoder_decoder and config.copy_from_source
         self.gradient_checkpointing = False
         self.post_init()
 
@@ -278,7 +261,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
             ValueError: no rows, no tokens, a mask of another shape, or more positions than a learned table has.
             TypeError: a floating-point mask.
         """
-        inputs = _check_one_of(input_ids, inputs_embeds, "")
+        inputs = check_one_of(input_ids, inputs_embeds, "")
         check_lengths(inputs, "source")
         batch, length = inputs.shape[:2]
         self.embeddings.check_length(length, "source")
@@ -292,7 +275,11 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
             hidden_states, *states = layer(hidden_states, mask, prepared, self.gives_states, **kwargs)
             ends += states
         final_states = torch.stack(ends, dim=1).to(hidden_states.dtype) if ends else None
-        return RnnAttnEncoderOutput(last_hidden_state=self.norm(hidden_states), final_states=final_states)
+        return RnnAttnEncoderOutput(
+            last_hidden_state=self.norm(hidden_states),
+            final_states=final_states,
+            source_ids=input_ids if self.gives_ids else None,
+        )
 
 
 DECODER_STATES = OutputRecorder(RnnAttnDecoderLayer, index=0)
@@ -311,7 +298,10 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
 
     _can_record_outputs = {
         "hidden_states": DECODER_STATES,
-        "attentions": OutputRecorder(FullAttentionMixer, index=1),
+        "attentions": [
+            OutputRecorder(FullAttentionMixer, index=1),
+            OutputRecorder(RecurrentMixer, index=SELF_WEIGHTS),
+        ],
         "cross_attentions": [
             OutputRecorder(MultiHeadCrossAttention, index=1),
             OutputRecorder(ScoredCrossAttention, index=1),
@@ -326,11 +316,15 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         self.layers = nn.ModuleList(
             [RnnAttnDecoderLayer(config, i, has_encoder=has_encoder) for i in range(config.decoder_layers)]
         )
-        self.norm = _final_norm(config, config.hidden_size)
-        self.readout = build_readout(config, self.layers)
+        self.norm = build_final_norm(config, config.hidden_size)
+        self.readout = build_readout(config)
+        self.report = build_report(config)
         self.attends = any(map(attends_itself, config.decoder_mixers))
         self.summarise = build_summary(config)
+        self.context_vector = build_context_vector(config)
         self.starts_from_states = config.decoder_init == "encoder_state"
+        self.starts_from_context = config.decoder_init == "context"
+        self.steps_read_context = reads_at_every_step(config)
         layers: Any = self.layers
         self.states_started = sum(len(names) for layer in layers for names in layer.start_names)
         self.attends_multi_head = any(isinstance(module, MultiHeadCrossAttention) for module in self.modules())
@@ -363,8 +357,9 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         encoder_final_states: torch.Tensor | None = None,
+        encoder_source_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> BaseModelOutputWithPastAndCrossAttentions:
+    ) -> RnnAttnDecoderOutput:
         """Decodes T more tokens.
 
         Args:
@@ -378,13 +373,14 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
             token_type_ids: (B, T) segments; all 0 if not given.
             position_ids: (B, T); padding is not counted if not given.
             encoder_final_states: (B, N, C), the encoder's ``final_states``, for ``decoder_init`` "encoder_state".
+            encoder_source_ids: (B, S), the encoder's ``source_ids``, for ``copy_from_source``.
 
         Raises:
-            ValueError: no rows, no tokens, encoder output or states missing or unexpected, a mask of another shape, a
-                cache of another kind, or too many positions.
+            ValueError: no rows, no tokens, encoder output, states or ids missing or unexpected, a mask of another
+                shape, a cache of another kind, or too many positions.
             TypeError: a floating-point mask.
         """
-        inputs = _check_one_of(input_ids, inputs_embeds, "decoder_")
+        inputs = check_one_of(input_ids, inputs_embeds, "decoder_")
         check_lengths(inputs, "target")
         check_memory(encoder_hidden_states, inputs.shape[0], has_encoder=self.has_encoder)
         if use_cache and past_key_values is None:
@@ -405,21 +401,31 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         embedded = hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, positions, mask)
         if self.attends:
             causal_mask = create_causal_mask(self.config, hidden_states, causal_mask, own_cache(past_key_values))
-        masks, memory, summary = Masks(mask, causal_mask, None, None), None, None
+        masks, memory, summary, vector = Masks(mask, causal_mask, None, None), None, None, None
         if encoder_hidden_states is not None:
             masks = self._masks(hidden_states, mask, causal_mask, encoder_hidden_states, encoder_attention_mask)
-            memory, summary = self.read_encoder(
+            memory, summary, vector = self.read_encoder(
                 encoder_hidden_states, masks.memory_mask, past_key_values, encoder_final_states
             )
-        context = None
+        reading = NOTHING_READ
         for layer in self.layers:
-            hidden_states, read = layer(
-                hidden_states, memory, summary, masks, past_key_values=past_key_values, use_cache=use_cache, **kwargs
+            hidden_states, *read = layer(
+                hidden_states,
+                memory,
+                summary,
+                reading.context if vector is None else vector,
+                masks,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                **kwargs,
             )
-            context = context if read is None else read
-        return BaseModelOutputWithPastAndCrossAttentions(
-            last_hidden_state=self.readout(embedded, self.norm(hidden_states), context),
+            reading = reading if read[0] is None else Reading(*read)
+        hidden_states = self.norm(hidden_states)
+        context = vector if reading.context is None else reading.context
+        return RnnAttnDecoderOutput(
+            last_hidden_state=self.readout(embedded, hidden_states, context),
             past_key_values=past_key_values,
+            reading=self.report(embedded, hidden_states, reading, encoder_source_ids),
         )
 
     def _masks(
@@ -438,20 +444,32 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         mask: Tensor | None,
         past_key_values: Any,
         final_states: Tensor | None = None,
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """The encoder's output clean of padding, and its summary (B, C), or its states; None for what the cache holds.
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """What the layers read of the encoder, made once a sequence.
+
+        That is its output clean of padding, its summary (B, C) or its states, and the context vector (B, 1, C). The
+        first two are None once the cache holds what the layers made of them; the last, which every step reads, is kept
+        there, so that it follows beams and need not be summed up again.
 
         Raises:
             ValueError: the encoder's states are missing or have another shape than (B, N, C).
         """
         if past_key_values is not None and past_key_values.is_updated.get(len(self.layers) - 1):
-            return None, None
+            return None, None, kept_context(past_key_values)
         memory = encoder_hidden_states
         if mask is not None:
             memory = torch.where(mask[..., None], memory, 0.0)
+        summary = None if self.summarise is None else self.summarise(memory, mask)
         if self.starts_from_states:
-            return memory, check_states(final_states, memory, self.states_started)
-        return memory, None if self.summarise is None else self.summarise(memory, mask)
+            summary = check_states(final_states, memory, self.states_started)
+        if self.context_vector is None:
+            return memory, summary, None
+        vector = self.context_vector(memory, mask)
+        summary = vector if self.starts_from_context else summary
+        if not self.steps_read_context:
+            return memory, summary, None
+        keep_context(past_key_values, vector)
+        return memory, summary, vector[:, None]
 
 
 # What ``create_masks_for_generate`` makes: the mask of recurrences, the mask of self-attention, positions.
@@ -519,7 +537,7 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
         decoder_inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> Seq2SeqModelOutput:
+    ) -> RnnAttnModelOutput:
         """Runs the encoder, unless ``encoder_outputs`` are given, then the decoder: see their ``forward``.
 
         Without a target the source is one, shifted to the right, as in BART: so the source alone gives features.
@@ -545,6 +563,7 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
             encoder_hidden_states=encoder_outputs.last_hidden_state,
             encoder_attention_mask=attention_mask,
             encoder_final_states=getattr(encoder_outputs, "final_states", None),
+            encoder_source_ids=getattr(encoder_outputs, "source_ids", None),
             past_key_values=past_key_values,
             token_type_ids=decoder_token_type_ids,
             position_ids=decoder_position_ids,
@@ -552,7 +571,7 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
             use_cache=use_cache,
             **kwargs,
         )
-        return Seq2SeqModelOutput(
+        return RnnAttnModelOutput(
             last_hidden_state=decoder_outputs.last_hidden_state,
             past_key_values=decoder_outputs.past_key_values,
             decoder_hidden_states=decoder_outputs.hidden_states,
@@ -561,6 +580,7 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
             encoder_last_hidden_state=encoder_outputs.last_hidden_state,
             encoder_hidden_states=encoder_outputs.hidden_states,
             encoder_attentions=encoder_outputs.attentions,
+            reading=decoder_outputs.reading,
         )
 
     def _target_from_source(self, input_ids: Tensor | None) -> Tensor:
@@ -609,6 +629,7 @@ class RnnAttnForConditionalGeneration(
         width = self.model.decoder.readout.output_size
         self.readout, self.lm_head = build_output(config, width, config.vocab_size)
         self.written_tokens = build_written_tokens(config)
+        self.distribution = build_distribution(config)
         self.post_init()
 
     def get_encoder(self, *args: Any, **kwargs: Any) -> RnnAttnEncoder:
@@ -690,12 +711,14 @@ class RnnAttnForConditionalGeneration(
             use_cache=use_cache,
             **kwargs,
         )
-        read = self.readout(outputs.last_hidden_state)
-        # (B, T, V)
-        logits = (
-            linear(self.lm_head, read) if decoder_candidates is None else decoder_candidates.logits(self.lm_head, read)
-        )
-        logits = self.written_tokens(logits)
+
+        def score(hidden: Tensor) -> Tensor:  # (B, T, V) of the vocabulary
+            read = self.readout(hidden)
+            if decoder_candidates is not None:
+                return decoder_candidates.logits(self.lm_head, read)
+            return self.written_tokens(linear(self.lm_head, read))  # type: ignore[no-any-return]
+
+        logits = self.distribution(score, outputs.last_hidden_state, outputs.reading)
         return Seq2SeqLMOutput(
             loss=None if labels is None else seq2seq_loss(logits, labels, num_items_in_batch),
             logits=logits,

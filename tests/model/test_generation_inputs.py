@@ -1,13 +1,13 @@
 """What ``generate`` may be given beside a source: prompts, masks, segments, positions, caches, encoder outputs."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from hf_rnnattn.model.encoder_layer import RnnAttnEncoderOutput
 from lively_models import (
     DECODERS,
     assert_varied,
@@ -116,8 +116,7 @@ def test_encoder_outputs_take_the_place_of_a_source(name: str, mode: dict[str, A
     expected = generate(model, 6, **mode, **inputs)
     with torch.no_grad():
         encoded = model.get_encoder()(**inputs)
-    given = RnnAttnEncoderOutput(last_hidden_state=encoded.last_hidden_state, final_states=encoded.final_states)
-    got = generate(model, 6, encoder_outputs=given, attention_mask=inputs["attention_mask"], **mode)
+    got = generate(model, 6, encoder_outputs=replace(encoded), attention_mask=inputs["attention_mask"], **mode)
     assert torch.equal(got, expected)
 
 

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from transformers import BartConfig, BartForConditionalGeneration
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
-from hf_rnnattn.model.mixers import attends_itself, reads_memory
+from hf_rnnattn.model.mixers import attends_itself, keeps_keys, reads_memory
 from lively_models import DECODERS, lively_model, make_lively, run, sources, targets
 from model_zoo import ZOO, batch, build, tiny_config
 
@@ -41,13 +41,18 @@ def test_recorded_outputs_have_their_counts_and_shapes(name: str) -> None:
     widths = [config.embedding_size] + config.decoder_layers * [config.hidden_size]
     if config.readout == "deep":  # as everywhere in transformers, the last one is what the output matrix reads
         widths[-1] = config.embedding_size
+    if config.readout == "concat":
+        widths[-1] += config.hidden_size  # of multi-head attention
     assert [tuple(h.shape) for h in output.decoder_hidden_states] == [(rows, target, width) for width in widths]
-    attending = sum(map(attends_itself, config.encoder_mixers))
-    shape = (rows, config.encoder_attention_heads, source, source)
-    assert [tuple(a.shape) for a in output.encoder_attentions] == attending * [shape]
-    attending = sum(map(attends_itself, config.decoder_mixers))
+    heads = config.encoder_attention_heads
+    attending = [  # a cell for each direction has heads of its own
+        (rows, heads if attends_itself(entry) or not way.startswith("both") else 2 * heads, source, source)
+        for entry, way in zip(config.encoder_mixers, config.encoder_directions, strict=True)
+        if keeps_keys(entry)
+    ]
+    assert [tuple(a.shape) for a in output.encoder_attentions] == attending
     shape = (rows, config.decoder_attention_heads, target, target)
-    assert [tuple(a.shape) for a in output.decoder_attentions] == attending * [shape]
+    assert [tuple(a.shape) for a in output.decoder_attentions] == sum(map(keeps_keys, config.decoder_mixers)) * [shape]
     crossing = [(rows, heads, target, source) for heads in heads_of_cross_attention(config)]
     assert [tuple(a.shape) for a in output.cross_attentions] == crossing
 

@@ -1,5 +1,6 @@
 """Padding of source and target, wherever it stands and whatever it holds, changes nothing at real positions."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from hf_rnnattn.model.encoder_layer import RnnAttnEncoderOutput
 from lively_models import DECODERS, EXACT, generate, lively_model, make_lively, run, targets
 from model_zoo import ENCODER_MIXERS
 
@@ -148,12 +148,11 @@ def test_nan_in_the_padding_of_encoder_outputs_and_target_vectors_reaches_nothin
     target, target_mask = lay_out(targets(model), "everywhere")
     with torch.no_grad():
         encoded = model.get_encoder()(source, attention_mask=mask)
-        memory, states = encoded.last_hidden_state, encoded.final_states
+        memory = encoded.last_hidden_state
         vectors = model.get_decoder().get_input_embeddings()(target)
 
     def logits(memory: Tensor, vectors: Tensor) -> Tensor:
-        encoded = RnnAttnEncoderOutput(last_hidden_state=memory, final_states=states)
-        given = {"encoder_outputs": encoded, "attention_mask": mask}
+        given = {"encoder_outputs": replace(encoded, last_hidden_state=memory), "attention_mask": mask}
         got: Tensor = model(decoder_inputs_embeds=vectors, decoder_attention_mask=target_mask, **given).logits
         return got[target_mask]
 

@@ -1,0 +1,26 @@
+"""Presets that read the source in ways of their own: copying from it, choosing one position, asking several times."""
+
+from .preset_fields import BARE, Preset
+
+READING: dict[str, Preset] = {
+    "pointer": Preset(
+        "pointer-generator: the next token comes from the vocabulary or, by attention, from the source",
+        "See et al. 2017, Get To The Point: Summarization with Pointer-Generator Networks",
+        {
+            **BARE,
+            "vocab_size": 50000,
+            "hidden_size": 256,
+            "encoder_hidden_size": 512,
+            "embedding_size": 128,
+            "attention_size": 512,
+            "encoder_mixers": ["lstm"],
+            "encoder_directions": "both",
+            "decoder_mixers": ["luong_lstm"],
+            "cross_attention": "additive",
+            "attentional_activation": "none",
+            "decoder_init": "encoder_state",
+            "copy_from_source": True,
+            "tie_word_embeddings": False,
+        },
+    ),
+}
