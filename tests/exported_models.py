@@ -59,6 +59,7 @@ EXPORTED: dict[str, dict[str, Any]] = {
     "gru": {
         "encoder_mixers": ["gru"],
         "encoder_merge": "concat",
+        "source_order": "reversed",
         "decoder_mixers": ["gru"],
         "decoder_init": "last",
     },
@@ -92,6 +93,7 @@ EXPORTED: dict[str, dict[str, Any]] = {
     },
     "additive": {
         "encoder_mixers": ["full_attention"],
+        "source_order": "doubled",
         "decoder_mixers": ["full_attention", "mingru+lstm"],
         "cross_attention": "additive",
         "norm_position": "none",

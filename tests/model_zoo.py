@@ -178,6 +178,17 @@ ZOO: dict[str, dict[str, Any]] = {
         for merge in ("concat", "concat_project", "sum")
     },
     "alternating": {"encoder_mixers": ["lstm", "lstm"], "encoder_directions": ["forward", "backward"]},
+    # the order of the source
+    "source_reversed": {
+        "encoder_mixers": ["gru", "full_attention"],
+        "source_order": "reversed",
+        "decoder_init": "last",
+    },
+    "source_doubled": {
+        "encoder_mixers": ["lstm", "full_attention"],
+        "source_order": "doubled",
+        "decoder_init": "mean",
+    },
     # where recurrent decoders start
     **{
         f"decoder_init_{kind}": {"decoder_init": kind, "decoder_mixers": ["lstm", "ssru+full_attention"]}

@@ -37,6 +37,8 @@ def reconcile(fields: dict[str, Any]) -> None:
         fields["encoder_vocab_size"] = None
         fields["share_encoder_decoder_embeddings"] = True
     reconcile_context(fields)
+    if fields["source_order"] == "doubled":
+        fields["encoder_directions"] = ["forward"] * len(fields["encoder_mixers"])
     if fields["decoder_init"] == "encoder_state":
         fields["encoder_merge"] = "concat"
         fields["encoder_mixers"] = ["gru"] * len(fields["encoder_mixers"])

@@ -49,9 +49,10 @@ from .plain_linear import linear
 from .pretrained_encoder_rnnattn import PretrainedEncoderMixin
 from .readout import build_readout
 from .saving_rnnattn import is_weights, save_at_once
-from .self_attention_masks import bidirectional_masks, causal_masks, mask_kinds
+from .self_attention_masks import bidirectional_masks, causal_masks, create_masks_for_generate, mask_kinds
 from .shortlist_rnnattn import Candidates, ShortlistMixin
 from .source_length_rnnattn import SourceLengthMixin
+from .source_order import SOURCE_ORDERS
 from .written_tokens import build_written_tokens
 
 logger = logging.getLogger(__name__)
@@ -202,7 +203,8 @@ def as_kind(config: Any, **flags: Any) -> Any:
 class RnnAttnEncoder(RnnAttnPreTrainedModel):
     """Source ids to vectors: embeddings, then ``encoder_layers`` layers.
 
-    Shapes: input_ids (B, S) -> last_hidden_state (B, S, encoder_hidden_size).
+    Shapes: input_ids (B, S) -> last_hidden_state (B, S, encoder_hidden_size), that of each token at its place whatever
+        ``source_order`` is; ``hidden_states`` and ``attentions`` are in the order of reading.
     Padding, wherever it stands, changes nothing at the real positions.
     """
 
@@ -222,6 +224,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         self.mask_kinds = mask_kinds(config.encoder_mixers)
         # Without a decoder of ours nobody asks for the states, and a fused kernel that cannot give them may run.
         self.gives_states = config.is_encoder_decoder and config.decoder_init == "encoder_state"
+        self.order = SOURCE_ORDERS[config.source_order]
         self.gives_ids = config.is_encoder_decoder and config.copy_from_source
         self.gradient_checkpointing = False
         self.post_init()
@@ -264,11 +267,14 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         inputs = check_one_of(input_ids, inputs_embeds, "")
         check_lengths(inputs, "source")
         batch, length = inputs.shape[:2]
-        self.embeddings.check_length(length, "source")
         mask = as_bool_mask(attention_mask, batch=batch, length=length, name="attention_mask")
-        if position_ids is None:
-            position_ids = positions_of(mask, 0, length, inputs.device)
-        hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, mask)
+        order = self.order(mask, length, inputs.device)
+        length, mask, positions = order.length, order.mask, order.read(position_ids)
+        self.embeddings.check_length(length, "source")
+        if positions is None:
+            positions = positions_of(mask, 0, length, inputs.device)
+        read = (order.read(given) for given in (input_ids, inputs_embeds, token_type_ids))
+        hidden_states = self.embeddings(*read, positions, mask)
         prepared = bidirectional_masks(self.config, self.mask_kinds, hidden_states, mask)
         ends: list[Tensor] = []
         for layer in self.layers:
@@ -276,7 +282,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
             ends += states
         final_states = torch.stack(ends, dim=1).to(hidden_states.dtype) if ends else None
         return RnnAttnEncoderOutput(
-            last_hidden_state=self.norm(hidden_states),
+            last_hidden_state=order.put_back(self.norm(hidden_states)),
             final_states=final_states,
             source_ids=input_ids if self.gives_ids else None,
         )
@@ -588,27 +594,6 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
                 "are made from input_ids only where both sides have one table of embeddings"
             )
         return shift_tokens_right(input_ids, self.config.pad_token_id, self.config.decoder_start_token_id)
-
-
-def create_masks_for_generate(
-    config: Any,
-    inputs_embeds: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    past_key_values: Cache,
-    **kwargs: Any,
-) -> dict[str, torch.Tensor | None]:
-    """The decoder's masks for one step with a static cache, made outside of the compiled graph.
-
-    A recurrence needs the two-dimensional mask that transformers' own version folds into a four-dimensional one.
-    """
-    batch, length = inputs_embeds.shape[:2]
-    past = int(past_key_values.get_seq_length())
-    mask = as_bool_mask(attention_mask, batch=batch, length=past + length, name="decoder_attention_mask")
-    return {
-        "recurrent": None if mask is None else mask[:, -length:],
-        "positions": positions_of(mask, past, length, inputs_embeds.device),
-        **causal_masks(config, mask_kinds(config.decoder_mixers), inputs_embeds, mask, past_key_values),
-    }
 
 
 class RnnAttnForConditionalGeneration(

@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.cache_utils import Cache
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 
 from .decoder_cache import own_cache
+from .inputs import as_bool_mask, positions_of
 from .mixers import MIXERS, split_mixer
 
 MASK_KINDS = ("full_attention", "sliding_attention")
@@ -36,6 +38,27 @@ def causal_masks(
 def bidirectional_masks(config: Any, kinds: list[str], x: Tensor, mask: Tensor | None) -> dict[str, Any]:
     """Masks of an encoder that reads x (B, S, D), one for each of ``kinds``; ``mask`` is (B, S)."""
     return {kind: create_bidirectional_mask(config, x, mask, **_window(config, kind, mask, False)) for kind in kinds}
+
+
+def create_masks_for_generate(
+    config: Any,
+    inputs_embeds: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    past_key_values: Cache,
+    **kwargs: Any,
+) -> dict[str, torch.Tensor | None]:
+    """The decoder's masks for one step with a static cache, made outside of the compiled graph.
+
+    A recurrence needs the two-dimensional mask that transformers' own version folds into a four-dimensional one.
+    """
+    batch, length = inputs_embeds.shape[:2]
+    past = int(past_key_values.get_seq_length())
+    mask = as_bool_mask(attention_mask, batch=batch, length=past + length, name="decoder_attention_mask")
+    return {
+        "recurrent": None if mask is None else mask[:, -length:],
+        "positions": positions_of(mask, past, length, inputs_embeds.device),
+        **causal_masks(config, mask_kinds(config.decoder_mixers), inputs_embeds, mask, past_key_values),
+    }
 
 
 def _window(config: Any, kind: str, mask: Tensor | None, causal: bool) -> dict[str, Any]:
