@@ -24,6 +24,7 @@ class FullAttentionMixer(MultiHeadAttention):
     keeps_keys: ClassVar[bool] = True
     takes_depth: ClassVar[bool] = False
     takes_score: ClassVar[bool] = False
+    takes_heads: ClassVar[bool] = False  # of additive attention
     least_depth: ClassVar[int] = 1
 
     def __init__(
