@@ -18,7 +18,7 @@ from python_trees import Sentence, Tree, brackets_of, f1, standard_library
 from sequence_pairs import END, FIRST_SYMBOL, Pair, batches, generated, share
 
 BUDGET: dict[str, Any] = {
-    "steps": 700,
+    "steps": 500,
     "batch": 64,
     "learning_rate": 1e-2,
     "init_std": INIT_STD[has_norms("parser")],

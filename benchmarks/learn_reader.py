@@ -7,7 +7,6 @@ share no family with those trained on. An answer counts if the text of the best 
 most frequent word, and the most frequent one that the question lacks, stand beside it, as in Hermann et al. 2015.
 """
 
-import random
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -17,14 +16,14 @@ from cloze_questions import Question, common_words, most_frequent, question_of
 from debian_descriptions import descriptions, lists, release
 from learning import Batch, Measured, run, train
 from narrow_presets import INIT_STD, has_norms, narrow
-from sequence_pairs import PAD, padded
+from sequence_pairs import PAD, like_lengths, padded
 
 from hf_rnnattn.model.pipeline_spans import best_spans
 from hf_rnnattn.model.tokenization_rnnattn import RnnAttnTokenizer
 from hf_rnnattn.tokenizer_training import train_tokenizer
 
 BUDGET: dict[str, Any] = {
-    "steps": 800,
+    "steps": 900,
     "batch": 32,
     "learning_rate": 3e-3,
     "init_std": INIT_STD[has_norms("reader")],
@@ -74,12 +73,9 @@ class Reading:
         }
 
     def batches(self, size: int, seed: int) -> Iterator[Batch]:
-        """Batches without end: the questions in a new order each time round."""
-        order, draw = list(range(len(self.questions))), random.Random(seed)
-        while True:
-            draw.shuffle(order)
-            for start in range(0, len(order) - size + 1, size):
-                yield self.batch(order[start : start + size])
+        """Batches without end, see ``like_lengths``."""
+        for rows in like_lengths([len(ids) for ids in self.ids], size, seed):
+            yield self.batch(rows)
 
     @torch.no_grad()
     def answers(self, model: Any, size: int = 100) -> list[str]:

@@ -7,7 +7,6 @@ with those trained on. A multinomial naive Bayes over the same pieces of words, 
 section, stand beside it.
 """
 
-import random
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -17,13 +16,13 @@ import torch
 from debian_descriptions import Description, descriptions, lists, release
 from learning import Batch, Measured, run, train
 from narrow_presets import INIT_STD, has_norms, narrow
-from sequence_pairs import PAD, padded
+from sequence_pairs import PAD, like_lengths, padded
 from torch import Tensor
 
 from hf_rnnattn.tokenizer_training import train_tokenizer
 
 BUDGET: dict[str, Any] = {
-    "steps": 1200,
+    "steps": 800,
     "batch": 64,
     "learning_rate": 3e-3,
     "init_std": INIT_STD[has_norms("seq2vec")],
@@ -62,12 +61,9 @@ def text_of(description: Description) -> str:
 
 
 def batches(examples: list[Example], seed: int) -> Iterator[Batch]:
-    """Batches without end: the examples in a new order each time round."""
-    order, draw = list(range(len(examples))), random.Random(seed)
-    while True:
-        draw.shuffle(order)
-        for start in range(0, len(order) - BUDGET["batch"] + 1, BUDGET["batch"]):
-            yield batch_of([examples[i] for i in order[start : start + BUDGET["batch"]]])
+    """Batches without end, see ``like_lengths``."""
+    for rows in like_lengths([len(ids) for ids, _ in examples], BUDGET["batch"], seed):
+        yield batch_of([examples[i] for i in rows])
 
 
 def batch_of(examples: list[Example]) -> Batch:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 LEAF = "_"
+LETTERS_A_TOKEN = 12  # longer expressions are taken to have too many tokens, and not read
 SKIPPED_TOKENS = {
     tokenize.NL,
     tokenize.NEWLINE,
@@ -38,27 +39,30 @@ def standard_library(shortest: int, longest: int) -> dict[Sentence, Tree]:
     Expressions with formatted strings are left out, since versions of Python read them differently, and so are the
     library's own tests.
     """
-    found: dict[Sentence, Tree] = {}
     root = Path(sysconfig.get_paths()["stdlib"])
-    for path in sorted(root.rglob("*.py")):
-        if SKIPPED_FOLDERS & {*path.relative_to(root).parts}:
-            continue
+    segments: set[str] = set()
+    for path in root.rglob("*.py"):
         text = path.read_text(encoding="utf-8", errors="replace")
-        if not text.isascii():
-            continue
-        try:
-            expressions = [*_expressions(ast.parse(text))]
-        except SyntaxError:
-            continue
-        lines = text.splitlines(keepends=True)
-        for node in expressions:
-            segment = _segment(lines, node)
-            if len(segment) > 12 * longest:
-                continue
+        if text.isascii() and not SKIPPED_FOLDERS & {*path.relative_to(root).parts}:
+            segments.update(_expressions_of(text))
+    found: dict[Sentence, Tree] = {}
+    for segment in segments:
+        if len(segment) <= LETTERS_A_TOKEN * longest:
             sentence, tree = parse(segment)
             if shortest <= len(sentence) <= longest:
-                found.setdefault(sentence, tree)
+                found[sentence] = tree
     return found
+
+
+def _expressions_of(text: str) -> Iterator[str]:
+    """The texts of the expressions of a module; none if this Python cannot read it, as examples of others' syntax."""
+    try:
+        module = ast.parse(text)
+    except SyntaxError:
+        return
+    lines = text.split("\n")
+    for node in _expressions(module):
+        yield _segment(lines, node)
 
 
 def _expressions(tree: ast.AST) -> Iterator[ast.expr]:
@@ -75,7 +79,7 @@ def _segment(lines: Sequence[str], node: ast.expr) -> str:
     text = [*lines[first : last + 1]]
     text[-1] = text[-1][: node.end_col_offset]
     text[0] = text[0][node.col_offset :]
-    return "".join(text)
+    return "\n".join(text)
 
 
 def parse(expression: str) -> tuple[Sentence, Tree]:

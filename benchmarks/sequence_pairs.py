@@ -32,19 +32,25 @@ def batch_of(pairs: Sequence[Pair]) -> Batch:
     return {"input_ids": input_ids, "attention_mask": (input_ids != PAD).long(), "labels": labels}
 
 
-def batches(pairs: Sequence[Pair], size: int, seed: int) -> Iterator[Batch]:
-    """Batches without end: the pairs in a new order each time round, those of like lengths together."""
-    order, draw = list(range(len(pairs))), random.Random(seed)
+def like_lengths(lengths: Sequence[Any], size: int, seed: int) -> Iterator[list[int]]:
+    """Batches of row numbers without end: all rows in a new order each time round, those of like lengths together."""
+    order, draw = list(range(len(lengths))), random.Random(seed)
     pool = SORTED_AT_ONCE * size
     while True:
         draw.shuffle(order)
         whole = order[: len(order) // size * size]
         for begin in range(0, len(whole), pool):
-            near = sorted(whole[begin : begin + pool], key=lambda i: [len(side) for side in pairs[i]])
+            near = sorted(whole[begin : begin + pool], key=lambda i: lengths[i])
             starts = [*range(0, len(near), size)]
             draw.shuffle(starts)
             for start in starts:
-                yield batch_of([pairs[i] for i in near[start : start + size]])
+                yield near[start : start + size]
+
+
+def batches(pairs: Sequence[Pair], size: int, seed: int) -> Iterator[Batch]:
+    """Batches of pairs without end, see ``like_lengths``."""
+    for rows in like_lengths([(len(source), len(target)) for source, target in pairs], size, seed):
+        yield batch_of([pairs[i] for i in rows])
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from .preset_fields import BARE, LUONG, ONE_VECTOR, STUDENT, TRANSFORMER, Preset
 from .presets_context import CONTEXT_PRESETS
 from .presets_fused import FUSED
 from .presets_machines import MACHINES
+from .presets_pretrained import PRETRAINED_PRESETS
 from .presets_reading import READING
 
 PRESETS: dict[str, Preset] = {
@@ -217,6 +218,7 @@ PRESETS: dict[str, Preset] = {
         {**BARE, "decoder_mixers": ["conditional_lstm"], "cross_attention": "none", "add_cross_attention": True},
         model="RnnAttnForCausalLM",
     ),
+    **PRETRAINED_PRESETS,
     **MACHINES,
 }
 

@@ -86,6 +86,10 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_mixers": ["ntm", "ntm+full_attention"],
         "decoder_init": "mean",
     },
+    "sliding_attention": {
+        "encoder_mixers": ["sliding_attention", "gru+full_attention"],
+        "decoder_mixers": ["lstm+sliding_attention", "full_attention"],
+    },
     "ssru": {
         "encoder_mixers": ["ssru", "kim_ssru"],
         "encoder_directions": "backward",

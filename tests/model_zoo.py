@@ -36,6 +36,7 @@ def tiny_config(**overrides: Any) -> RnnAttnConfig:
         "encoder_ffn_dim": 24,
         "decoder_ffn_dim": 24,
         "attention_size": 12,
+        "attention_window": 3,  # smaller than sources and targets
         "memory_slots": 5,
         "memory_slot_size": 4,
         "memory_heads": 2,

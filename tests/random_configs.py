@@ -78,6 +78,7 @@ def valid_fields(draw: st.DrawFn) -> dict[str, Any]:
         "encoder_ffn_dim": draw(st.sampled_from([0, 5])),
         "decoder_ffn_dim": draw(st.sampled_from([0, 5])),
         "attention_size": draw(st.sampled_from([None, 1, 3])),
+        "attention_window": draw(st.integers(1, 4)),
         "memory_slots": draw(st.sampled_from([1, 2, 5])),
         "memory_slot_size": draw(st.integers(1, 3)),
         "memory_heads": draw(st.integers(1, 2)),

@@ -15,7 +15,13 @@ VOCABULARY = 23
 
 def small(name: str, **overrides: Any) -> Any:
     """The preset with its layers, at small widths and without dropout."""
-    fields: dict[str, Any] = {"vocab_size": VOCABULARY, "hidden_size": 16, "dropout": 0.0, "attention_size": 12}
+    fields: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 16,
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+        "attention_size": 12,
+    }
     fields |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
     fields |= {"attention_dropout": 0.0, "memory_slots": 8, "memory_slot_size": 6}
     own = PRESETS[name].fields

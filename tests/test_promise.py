@@ -41,6 +41,7 @@ OLD_BEHAVIOUR: dict[str, Any] = {
     "memory_slot_size": 20,
     "memory_heads": 1,
     "readout": "hidden",
+    "attention_window": 128,  # of a mixer that those checkpoints could not have
     "classifier_pooling": "mean",
     "copy_from_source": False,
 }

@@ -58,6 +58,7 @@ BOUNDS = {
     "decoder_layers": (1, MAX_LAYERS),
     "encoder_attention_heads": (1, MAX_SIZE),
     "decoder_attention_heads": (1, MAX_SIZE),
+    "attention_window": (1, MAX_VOCABULARY),
     "encoder_ffn_dim": (0, 2 * MAX_SIZE),
     "decoder_ffn_dim": (0, 2 * MAX_SIZE),
     "max_position_embeddings": (1, MAX_VOCABULARY),

@@ -66,6 +66,8 @@ class RnnAttnConfig(PreTrainedConfig):
         memory_heads: how many heads read that memory, and how many write it.
         encoder_attention_heads, decoder_attention_heads: heads of multi-head attention; the decoder's also serve its
             attention to the encoder.
+        attention_window: how far ``sliding_attention`` reads: in the decoder the last so many tokens, the reading one
+            among them; in the encoder so many on either side.
         encoder_ffn_dim, decoder_ffn_dim: width of the feed-forward networks; 0 means none.
         cross_attention: ``multi_head``, ``additive`` (Bahdanau et al. 2015), ``dot`` or ``general`` (Luong et al.
             2015), ``cosine`` (Graves et al. 2014), ``euclidean``, or ``none``. Mixers that read the encoder inside
@@ -164,6 +166,7 @@ class RnnAttnConfig(PreTrainedConfig):
     memory_heads: int = 1
     encoder_attention_heads: int = 8
     decoder_attention_heads: int = 8
+    attention_window: int = 128
     encoder_ffn_dim: int = 2048
     decoder_ffn_dim: int = 2048
     cross_attention: str = "multi_head"

@@ -125,6 +125,18 @@ class RecurrentMixer(nn.Module):
         """``forward`` after its checks, with a complete state."""
         raise TypeError(f"{type(self).__name__} must define run()")
 
+    def gate_activations(self, x: Tensor, before: State) -> State:
+        """What the gates let through, under the letters of the cell's equations: (B, T, ...) each, in [0, 1].
+
+        All steps at once, for those who look into a cell: ``forward`` does without. Empty for cells without gates, and
+        for those whose gates depend on what they read of the encoder or belong to cells inside them.
+
+        Args:
+            x: (B, T, D_in).
+            before: name -> (B, T, ...), the state before each step.
+        """
+        return {}
+
 
 def carry(mask: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
     """The state after one step: ``new`` (B, ...) where ``mask`` (B,) is True, ``old`` elsewhere."""

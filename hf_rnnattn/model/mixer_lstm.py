@@ -29,6 +29,7 @@ class LSTMMixer(SteppingMixer):
     """
 
     gates: ClassVar[int] = 4
+    gate_letters: ClassVar[dict[str, int]] = {"i": 0, "f": 1, "o": 3}
     norm_blocks: ClassVar[tuple[int, ...]] = (1, 1, 1, 1)
     state_names: tuple[str, ...] = ("h", "c")
     encoder_states: tuple[str, ...] = ("h", "c")
@@ -52,7 +53,7 @@ class LSTMMixer(SteppingMixer):
 
 def lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """Equations (1) to (4): ``gates`` (B, 4 D), which nothing else may need, c (B, D) -> h, c (B, D)."""
-    i, f, g, o = gates.unsafe_chunk(4, 1)  # (B, D) each, activated in their places
+    i, f, g, o = gates.unsafe_chunk(4, -1)  # (B, D) each, activated in their places
     c = torch.addcmul(f.sigmoid_() * c, i.sigmoid_(), g.tanh_())
     return o.sigmoid_() * c.tanh(), c
 

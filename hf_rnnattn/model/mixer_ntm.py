@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from .addressing import ADDRESS_NUMBERS, address, ask, read, write
+from .addressing import ADDRESS_NUMBERS, Asked, address, ask, read, write
 from .exported_loop import States, is_exported_sequence, loop_over_time
 from .mixer_base import MixerOutput, RecurrentMixer, carry
 from .mixer_lstm import init_forget_gate, lstm_step
@@ -151,14 +151,35 @@ class NTMMixer(RecurrentMixer):
     def _advance(self, gates: Tensor, real: Tensor | None, state: States, dtype: torch.dtype) -> States:
         """Equations (1) to (8): ``gates`` (B, 4 D) enter, ``real`` (B,) bool is False where states are kept."""
         h, c, memory, reads, *weights = state
-        recurrent = self.state_to_gates(h.to(dtype)) + self.read_to_gates(reads.flatten(1).to(dtype))
-        h, c = lstm_step(gates + recurrent.to(gates.dtype), c)
-        numbers = self.state_to_heads(h.to(dtype)).to(h.dtype)
-        heads, width = self.memory_heads, self.memory_slot_size
-        asked = ask(numbers[:, : self.address_size].view(-1, 2 * heads, width + ADDRESS_NUMBERS))
-        looking = address(memory, asked, torch.cat(weights, dim=1))  # (B, 2 H, N), read heads before write heads
+        h, c = lstm_step(gates + self._recur(h, reads, dtype), c)
+        asked, changing = self._command(h, dtype)
+        looking = address(memory, asked, torch.cat(weights, dim=1))  # (B, 2 H, N)
         read_weights, write_weights = looking.chunk(2, dim=1)
-        erase, add = numbers[:, self.address_size :].view(-1, 2, heads, width).unbind(1)  # (B, H, M) each
+        erase, add = changing.unbind(1)
         memory = write(memory, write_weights, erase.sigmoid(), add.tanh())
         new = (h, c, memory, read(memory, read_weights), read_weights, write_weights)
         return tuple([carry(real, after, before) for after, before in zip(new, state, strict=True)])
+
+    def _recur(self, h: Tensor, reads: Tensor, dtype: torch.dtype) -> Tensor:
+        """What states bring to the controller's gates: h (..., D), reads (..., H, M) -> (..., 4 D)."""
+        recurrent: Tensor = self.state_to_gates(h.to(dtype)) + self.read_to_gates(reads.flatten(-2).to(dtype))
+        return recurrent.to(h.dtype)
+
+    def _command(self, h: Tensor, dtype: torch.dtype) -> tuple[Asked, Tensor]:
+        """Equation (2): h (..., D) -> what is asked of 2 H heads, those that read first; e and a, (..., 2, H, M)."""
+        numbers = self.state_to_heads(h.to(dtype)).to(h.dtype)
+        heads, width = self.memory_heads, self.memory_slot_size
+        addressing = numbers[..., : self.address_size].view(*h.shape[:-1], 2 * heads, width + ADDRESS_NUMBERS)
+        changing = numbers[..., self.address_size :].view(*h.shape[:-1], 2, heads, width)
+        return ask(addressing), changing
+
+    def gate_activations(self, x: Tensor, before: State) -> State:
+        """i, f and o of the controller (B, T, D), e of the write heads (B, T, H M), and g of both kinds (B, T, H)."""
+        h, c = before["h"], before["c"]
+        gates = self.input_to_gates(x).to(h.dtype) + self._recur(h, before["reads"], x.dtype)  # (B, T, 4 D)
+        i, f, _, o = gates.sigmoid().chunk(4, -1)
+        h, c = lstm_step(gates, c)
+        asked, changing = self._command(h, x.dtype)
+        g_read, g_write = asked.gate.squeeze(-1).chunk(2, -1)
+        erase = changing[..., 0, :, :].flatten(-2).sigmoid()
+        return {"i": i, "f": f, "o": o, "g_read": g_read, "g_write": g_write, "e": erase}

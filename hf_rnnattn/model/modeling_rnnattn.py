@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 from transformers.generation import GenerationMixin
 from transformers.generation.candidate_generator import PromptLookupCandidateGenerator
-from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
+from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import (
     BaseModelOutput,
     Seq2SeqLMOutput,
@@ -31,9 +31,8 @@ from .attention import NOTHING_READ, Reading
 from .config_checks import check_config
 from .configuration_rnnattn import RnnAttnConfig
 from .context_vector import build_context_vector, reads_at_every_step
-from .decoder_cache import check_cache, keep_context, kept_context, new_cache, own_cache
+from .decoder_cache import check_cache, keep_context, kept_context, new_cache
 from .decoder_layer import Masks, RnnAttnDecoderLayer
-from .decoder_masks import MASKS_FOR_GENERATE, create_masks_for_generate
 from .embeddings import RnnAttnEmbeddings
 from .encoder_layer import RnnAttnEncoderLayer, RnnAttnEncoderOutput
 from .feed_forward import build_final_norm
@@ -44,13 +43,13 @@ from .loss_rnnattn import seq2seq_loss, shift_tokens_right
 from .mixer_attention import FullAttentionMixer, MultiHeadCrossAttention, ScoredCrossAttention
 from .mixer_base import MixerOutput, RecurrentMixer
 from .mixer_directions import DirectionalMixer
-from .mixers import attends_itself
 from .output_distribution import build_distribution, build_output, build_report
 from .outputs_rnnattn import RnnAttnDecoderOutput, RnnAttnModelOutput
 from .plain_linear import linear
 from .pretrained_encoder_rnnattn import PretrainedEncoderMixin
 from .readout import build_readout
 from .saving_rnnattn import is_weights, save_at_once
+from .self_attention_masks import bidirectional_masks, causal_masks, create_masks_for_generate, mask_kinds
 from .shortlist_rnnattn import Candidates, ShortlistMixin
 from .source_length_rnnattn import SourceLengthMixin
 from .source_order import SOURCE_ORDERS
@@ -222,7 +221,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         self.embeddings = _embeddings(config, "encoder")
         self.layers = nn.ModuleList([RnnAttnEncoderLayer(config, i) for i in range(config.encoder_layers)])
         self.norm = build_final_norm(config, config.encoder_hidden_size)
-        self.attends = any(map(attends_itself, config.encoder_mixers))
+        self.mask_kinds = mask_kinds(config.encoder_mixers)
         # Without a decoder of ours nobody asks for the states, and a fused kernel that cannot give them may run.
         self.gives_states = config.is_encoder_decoder and config.decoder_init == "encoder_state"
         self.order = SOURCE_ORDERS[config.source_order]
@@ -276,7 +275,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
             positions = positions_of(mask, 0, length, inputs.device)
         read = (order.read(given) for given in (input_ids, inputs_embeds, token_type_ids))
         hidden_states = self.embeddings(*read, positions, mask)
-        prepared = create_bidirectional_mask(self.config, hidden_states, mask) if self.attends else None
+        prepared = bidirectional_masks(self.config, self.mask_kinds, hidden_states, mask)
         ends: list[Tensor] = []
         for layer in self.layers:
             hidden_states, *states = layer(hidden_states, mask, prepared, self.gives_states, **kwargs)
@@ -326,7 +325,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         self.norm = build_final_norm(config, config.hidden_size)
         self.readout = build_readout(config)
         self.report = build_report(config)
-        self.attends = any(map(attends_itself, config.decoder_mixers))
+        self.mask_kinds = mask_kinds(config.decoder_mixers)
         self.summarise = build_summary(config)
         self.context_vector = build_context_vector(config)
         self.starts_from_states = config.decoder_init == "encoder_state"
@@ -398,19 +397,21 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         past = 0 if past_key_values is None else past_key_values.get_seq_length()
         if isinstance(past, int):
             self.embeddings.check_length(past + length, "target")
+        prepared: dict[str, Any] | None
         if isinstance(attention_mask, dict):
-            mask, causal_mask, positions = (attention_mask[key] for key in MASKS_FOR_GENERATE)
+            mask, positions = attention_mask["recurrent"], attention_mask["positions"]
+            prepared = {kind: attention_mask[kind] for kind in self.mask_kinds}
         else:
             whole = as_bool_mask(attention_mask, batch=batch, length=past + length, name="decoder_attention_mask")
             mask = None if whole is None else whole[:, -length:]
-            causal_mask, positions = whole, positions_of(whole, past, length, inputs.device)
+            prepared, positions = None, positions_of(whole, past, length, inputs.device)
         positions = positions if position_ids is None else position_ids
         embedded = hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, positions, mask)
-        if self.attends:
-            causal_mask = create_causal_mask(self.config, hidden_states, causal_mask, own_cache(past_key_values))
-        masks, memory, summary, vector = Masks(mask, causal_mask, None, None), None, None, None
+        if prepared is None:
+            prepared = causal_masks(self.config, self.mask_kinds, hidden_states, whole, past_key_values)
+        masks, memory, summary, vector = Masks(mask, prepared, None, None), None, None, None
         if encoder_hidden_states is not None:
-            masks = self._masks(hidden_states, mask, causal_mask, encoder_hidden_states, encoder_attention_mask)
+            masks = self._masks(hidden_states, mask, prepared, encoder_hidden_states, encoder_attention_mask)
             memory, summary, vector = self.read_encoder(
                 encoder_hidden_states, masks.memory_mask, past_key_values, encoder_final_states
             )
@@ -436,14 +437,14 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         )
 
     def _masks(
-        self, x: Tensor, mask: Tensor | None, causal_mask: Any, memory: Tensor, memory_mask: Tensor | None
+        self, x: Tensor, mask: Tensor | None, own: dict[str, Any], memory: Tensor, memory_mask: Tensor | None
     ) -> Masks:
         batch, length = memory.shape[:2]
         memory_mask = as_bool_mask(memory_mask, batch=batch, length=length, name="attention_mask")
         prepared = None
         if self.attends_multi_head:
             prepared = create_bidirectional_mask(self.config, x, memory_mask, encoder_hidden_states=memory)
-        return Masks(mask, causal_mask, memory_mask, prepared)
+        return Masks(mask, own, memory_mask, prepared)
 
     def read_encoder(
         self,
