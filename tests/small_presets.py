@@ -23,7 +23,7 @@ def small(name: str, **overrides: Any) -> Any:
         "attention_size": 12,
     }
     fields |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
-    fields |= {"attention_dropout": 0.0, "memory_slots": 8, "memory_slot_size": 6}
+    fields |= {"memory_slots": 8, "memory_slot_size": 6}
     own = PRESETS[name].fields
     fields |= {f"{side}_ffn_dim": 24 for side in ("encoder", "decoder") if own.get(f"{side}_ffn_dim", 24)}
     if own.get("encoder_hidden_size", own.get("hidden_size")) != own.get("hidden_size"):
