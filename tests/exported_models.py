@@ -56,6 +56,15 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_position_embedding": "sinusoidal",
     },
     "fused": {"encoder_mixers": ["fused"], "decoder_mixers": ["fused", "lstm+fused"], "decoder_init": "mean"},
+    "rnmt": {
+        "encoder_mixers": ["normed_lstm"],
+        "encoder_hidden_size": 16,
+        "decoder_mixers": ["rnmt_lstm", "normed_lstm"],
+        "cross_attention": "none",
+        "attention_size": 8,
+        "feed_context": True,
+        "readout": "concat",
+    },
     "gru": {
         "encoder_mixers": ["gru"],
         "encoder_merge": "concat",

@@ -17,7 +17,7 @@ from .embeddings import POSITION_EMBEDDINGS
 from .initial_state import STARTS
 from .mixer_directions import DIRECTIONS, MERGES
 from .mixer_luong import ACTIVATIONS
-from .mixers import MIXERS, cell_depth, encoder_states, keeps_keys, reads_memory, split_mixer
+from .mixers import MIXERS, cell_depth, encoder_states, keeps_keys, reads_memory, reads_with_heads, split_mixer
 from .norms import CELL_NORMS, NORM_POSITIONS, NORMS
 from .pooling import POOLINGS
 from .readout import READOUTS
@@ -221,6 +221,8 @@ def _check_widths(fields: dict[str, Any]) -> None:
     crosses = fields["cross_attention"] == "multi_head" and not all(map(reads_memory, fields["decoder_mixers"]))
     if crosses or any(map(keeps_keys, fields["decoder_mixers"])):
         _check_divisible(fields, "hidden_size", "decoder_attention_heads")
+    if any(map(reads_with_heads, fields["decoder_mixers"])):
+        _check_divisible(fields, "attention_size", "decoder_attention_heads")
     merge, size = fields["encoder_merge"], fields["encoder_hidden_size"]
     halved = merge in ("concat", "separate") and any(way.startswith("both") for way in fields["encoder_directions"])
     if halved and size % 2:

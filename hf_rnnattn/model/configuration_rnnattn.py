@@ -78,7 +78,8 @@ class RnnAttnConfig(PreTrainedConfig):
         input_feeding: whether the mixers of Luong read what they found at the step before.
         attentional_activation: what the mixers of Luong apply to the projection of what they found: ``tanh`` or
             ``none``.
-        attention_size: width of the comparison in additive scores; defaults to ``hidden_size``.
+        attention_size: width of the comparison in additive scores; defaults to ``hidden_size``. The heads of
+            ``rnmt_lstm``, as many as ``decoder_attention_heads``, share it.
         decoder_init: the state in which recurrent decoder layers start: ``zeros``; ``mean``, tanh of a projection of
             the mean of the encoder's output; ``last``, the same of its output where its last layer ended: at
             the last real token, at the first if it reads backward, each half at its own if it concatenates both;

@@ -10,7 +10,9 @@ from .mixer_gru import GRUMixer
 from .mixer_lstm import LSTMMixer
 from .mixer_luong import LuongGRUMixer, LuongLSTMMixer
 from .mixer_mingru import MinGRUMixer
+from .mixer_normed import NormedLSTMMixer
 from .mixer_ntm import NTMMixer
+from .mixer_rnmt import RNMTMixer
 from .mixer_rnn import ElmanMixer
 from .mixer_ssru import KimSSRUMixer, SSRUMixer
 
@@ -27,7 +29,9 @@ MIXERS: dict[str, type[Any]] = {
     "luong_gru": LuongGRUMixer,
     "luong_lstm": LuongLSTMMixer,
     "mingru": MinGRUMixer,
+    "normed_lstm": NormedLSTMMixer,
     "ntm": NTMMixer,
+    "rnmt_lstm": RNMTMixer,
     "sliding_attention": SlidingAttentionMixer,
     "ssru": SSRUMixer,
 }
@@ -55,6 +59,11 @@ def split_mixer(entry: str) -> list[str]:
 def reads_memory(entry: str) -> bool:
     """Whether a part of the entry attends to the encoder inside its recurrence: no cross-attention is then added."""
     return any(MIXERS[name].reads_memory for name in split_mixer(entry))
+
+
+def reads_with_heads(entry: str) -> bool:
+    """Whether that part has several heads, as wide together as ``attention_size``."""
+    return any(MIXERS[name].takes_heads for name in split_mixer(entry))
 
 
 def attends_itself(entry: str) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .attention import Reading
+from .context_vector import context_width
 
 Score = Callable[[Tensor], Tensor]  # vectors (B, T, E) -> logits (B, T, V)
 Told = tuple[Tensor, ...]  # batch first
@@ -112,5 +113,5 @@ def build_distribution(config: Any) -> nn.Module:
     return CopyDistribution(
         embedding_size=config.embedding_size,
         hidden_size=config.hidden_size,
-        context_size=config.encoder_hidden_size,
+        context_size=context_width(config, config.decoder_layers),
     )

@@ -132,6 +132,10 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"cross_attention": "none", "readout": "deep"}, "readout 'deep' needs what the decoder reads of the encoder"),
     (
+        {"decoder_mixers": ["rnmt_lstm", "gru"], "attention_size": 7},
+        "attention_size (7) must be divisible by decoder_attention_heads (2)",
+    ),
+    (
         {"source_order": "doubled", "decoder_init": "last", "encoder_mixers": ["gru"]},
         "decoder_init 'last' needs the output where the encoder ended, which source_order 'doubled' gives of",
     ),

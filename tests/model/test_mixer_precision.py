@@ -12,6 +12,7 @@ from recurrent_cells import (
     RECURRENT,
     SCANNED,
     build,
+    first_bias,
     holes,
     initialise,
     memory_of,
@@ -73,6 +74,10 @@ def test_outputs_are_bounded(name):
     elif name == "ntm":  # whose output is a projection: its controller is an LSTM, its weights are distributions
         assert out.steps["h"].abs().max() <= 1
         assert all((out.steps[f"{kind}_weights"] <= 1 + 1e-12).all() for kind in ("read", "write"))
+    elif name in ("normed_lstm", "rnmt_lstm"):  # whose output gate opens on the cell state itself
+        assert (out.hidden.abs() <= out.steps["c"].abs()).all()
+        before = torch.cat([state["c"][:, None], out.steps["c"][:, :-1]], dim=1)
+        assert (out.steps["c"].abs() <= before.abs() + 1).all()
     else:
         assert out.hidden.abs().max() <= (2 if name == "fused" else 1)  # which adds two of them
 
@@ -124,8 +129,8 @@ def test_initialisation_is_orthogonal_where_recurrent_and_remembers_a_little(nam
         if name == "kim_ssru":
             assert (part.gate_bias == 1).all()
             return
-        bias = part.input_to_gates.bias.unflatten(0, (-1, 8))
-        kind = name.removeprefix("conditional_").removeprefix("luong_")
+        bias = first_bias(part).unflatten(0, (-1, 8))
+        kind = name.removeprefix("conditional_").removeprefix("luong_").removeprefix("normed_").removeprefix("rnmt_")
         favoured = {"lstm": (1, 1.0), "ntm": (1, 1.0), "ssru": (1, 1.0), "mingru": (1, -1.0)}.get(kind)
         for gate in range(len(bias)):
             assert (bias[gate] == (favoured[1] if favoured and favoured[0] == gate else 0.0)).all()
