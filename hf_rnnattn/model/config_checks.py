@@ -10,8 +10,10 @@ from typing import Any
 
 from transformers.activations import ACT2FN
 
+from .attention_hops import HOP_TYINGS
 from .attention_scores import SCORES
 from .embeddings import POSITION_EMBEDDINGS
+from .hard_attention import HARD_ATTENTIONS
 from .initial_state import STARTS
 from .mixer_directions import DIRECTIONS, MERGES
 from .mixer_luong import ACTIVATIONS
@@ -19,6 +21,7 @@ from .mixers import MIXERS, attends_itself, cell_depth, encoder_states, reads_me
 from .norms import CELL_NORMS, NORM_POSITIONS, NORMS
 from .pooling import POOLINGS
 from .readout import READOUTS
+from .segment_pooling import ENCODER_POOLINGS
 
 MAX_SIZE = 65536
 MAX_VOCABULARY = 2**24
@@ -26,7 +29,10 @@ MAX_LAYERS = 1024
 
 CHOICES = {
     "encoder_merge": MERGES,
-    "cross_attention": ("multi_head", *SCORES, "none"),
+    "cross_attention": ("multi_head", *SCORES, "hops", "none"),
+    "hop_tying": HOP_TYINGS,
+    "hard_attention": HARD_ATTENTIONS,
+    "encoder_pooling": ENCODER_POOLINGS,
     "cell_norm": CELL_NORMS,
     "classifier_pooling": POOLINGS,
     "decoder_init": tuple(STARTS),
@@ -55,6 +61,7 @@ BOUNDS = {
     "max_position_embeddings": (1, MAX_VOCABULARY),
     "type_vocab_size": (0, MAX_SIZE),
     "residual_start": (0, MAX_LAYERS),
+    "attention_hops": (1, MAX_LAYERS),
 }
 DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
 POSITIVE = ("layer_norm_eps", "init_std")
@@ -77,6 +84,7 @@ def check_config(config: Any) -> None:
     _check_widths(fields)
     _check_reading(fields)
     _check_copying(fields)
+    _check_choosing(fields)
     _check_encoder_states(fields)
     _check_tokens(fields)
 
@@ -159,6 +167,10 @@ def _check_reading(fields: dict[str, Any]) -> None:
             f"cross_attention 'dot' needs one width, got hidden_size {fields['hidden_size']} and encoder_hidden_size "
             f"{fields['encoder_hidden_size']}"
         )
+    if fields["encoder_pooling"] != "none" and not fields["type_vocab_size"]:
+        raise ValueError(
+            f"encoder_pooling {fields['encoder_pooling']!r} needs segments: type_vocab_size must be at least 1, got 0"
+        )
     if fields["readout"] == "deep" and not (readers or attends):
         raise ValueError("readout 'deep' needs what the decoder reads of the encoder, but cross_attention is 'none'")
 
@@ -176,11 +188,33 @@ def _check_copying(fields: dict[str, Any]) -> None:
         )
     if not fields["share_encoder_decoder_embeddings"]:
         raise ValueError("copy_from_source needs one vocabulary: share_encoder_decoder_embeddings must be True")
+    if fields["encoder_pooling"] != "none":
+        raise ValueError(
+            f"copy_from_source needs a slot a token: encoder_pooling must be 'none', got {fields['encoder_pooling']!r}"
+        )
     if fields["written_vocab_size"] is not None:
         raise ValueError(
             f"copy_from_source may write any token of a source: written_vocab_size must be None, got "
             f"{fields['written_vocab_size']}"
         )
+
+
+def _check_choosing(fields: dict[str, Any]) -> None:
+    """A hard attention chooses by a score, and alone reads the encoder."""
+    if not 0 <= fields["hard_attention_entropy"] < math.inf:
+        raise ValueError(
+            f"hard_attention_entropy must be at least 0 and finite, got {fields['hard_attention_entropy']}"
+        )
+    hard, kind = fields["hard_attention"], fields["cross_attention"]
+    if hard == "none":
+        return
+    if kind not in SCORES:
+        raise ValueError(f"hard_attention {hard!r} needs a cross_attention of {', '.join(SCORES)}, got {kind!r}")
+    for entry in fields["decoder_mixers"]:
+        if reads_memory(entry):
+            raise ValueError(f"hard_attention {hard!r} alone reads the encoder, but decoder_mixers has {entry!r}")
+    if fields["copy_from_source"]:
+        raise ValueError(f"copy_from_source must be False with hard_attention {hard!r}")
 
 
 def _check_encoder_states(fields: dict[str, Any]) -> None:

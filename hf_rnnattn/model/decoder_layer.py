@@ -6,8 +6,10 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention import NOTHING_READ, Memory, Reading
+from .attention_hops import HopCrossAttention
 from .decoder_cache import own_cache
 from .feed_forward import adds_input, build_connection, build_feed_forward
+from .hard_attention import HARD
 from .initial_state import STARTS, build_projection, first_columns, start_names
 from .mixer_attention import MultiHeadCrossAttention, ScoredCrossAttention
 from .mixers import MIXERS, attends_itself, cell_depth, cell_options, reads_memory, split_mixer
@@ -65,6 +67,8 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         self.start_columns = first_columns(config, layer_idx)
         self.first_states = STARTS[config.decoder_init]
         crosses = has_encoder and config.cross_attention != "none" and not reads_memory(entry)
+        if config.hard_attention != "none":  # what one layer does not read, no other may
+            crosses = crosses and layer_idx == config.decoder_layers - 1
         self.cross_attention = self._build_cross_attention(config) if crosses else None
         self.cross_attention_connection = (
             None if self.cross_attention is None else build_connection(config, size, size, residual=adds)
@@ -116,7 +120,11 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         }
         if config.cross_attention == "multi_head":
             return MultiHeadCrossAttention(config, num_heads=config.decoder_attention_heads, **sizes)
-        return ScoredCrossAttention(score=config.cross_attention, attention_size=config.attention_size, **sizes)
+        if config.cross_attention == "hops":
+            del sizes["hidden_size"]
+            return HopCrossAttention(hops=config.attention_hops, tying=config.hop_tying, **sizes)
+        attention = HARD.get(config.hard_attention, ScoredCrossAttention)
+        return attention(score=config.cross_attention, attention_size=config.attention_size, **sizes)
 
     def forward(
         self,
@@ -150,10 +158,10 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             x = connection.leave(x, y)
         if self.cross_attention is not None:
             connection = self.cross_attention_connection
-            y, weights, context = self.cross_attention(
+            y, weights, context, *log_weights = self.cross_attention(
                 connection.enter(x), *memory, masks.memory_attention, masks.memory_mask, **kwargs
             )
-            reading = Reading(context, weights)
+            reading = Reading(context, weights, *log_weights)
             x = connection.leave(x, y)
         if self.feed_forward is not None:
             connection = self.feed_forward_connection

@@ -1,5 +1,7 @@
 """What a forward pass is given: masks and lengths are checked here, with errors that say what was wrong."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,18 @@ def check_lengths(inputs: Tensor, side: str) -> None:
         raise ValueError("batch size is 0")
     if inputs.shape[1] == 0:
         raise ValueError(f"{side} length is 0")
+
+
+def one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None, prefix: str) -> Tensor:
+    """The one of the two that was given.
+
+    Raises:
+        ValueError: none was, or both.
+    """
+    given = [inputs for inputs in (input_ids, inputs_embeds) if inputs is not None]
+    if len(given) != 1:
+        raise ValueError(f"exactly one of {prefix}input_ids and {prefix}inputs_embeds must be given, got {len(given)}")
+    return given[0]
 
 
 def check_memory(memory: Tensor | None, rows: int, *, has_encoder: bool) -> None:
@@ -25,6 +39,20 @@ def check_memory(memory: Tensor | None, rows: int, *, has_encoder: bool) -> None
     check_lengths(memory, "source")
     if memory.shape[0] != rows:
         raise ValueError(f"the source has {memory.shape[0]} rows, the target {rows}")
+
+
+def memory_mask_of(encoder_outputs: Any, attention_mask: Tensor | None, *, pooled: bool) -> Tensor | None:
+    """Which of the encoder's vectors the decoder may read: (B, S), None for all of them.
+
+    Raises:
+        ValueError: segments were ``pooled``, and the encoder's output does not say where their slots are.
+    """
+    if not pooled:
+        return attention_mask
+    slots: Tensor | None = getattr(encoder_outputs, "memory_mask", None)
+    if slots is None:
+        raise ValueError("encoder_pooling needs an encoder output that carries memory_mask, got none")
+    return slots
 
 
 def check_states(states: Tensor | None, memory: Tensor, count: int) -> Tensor:

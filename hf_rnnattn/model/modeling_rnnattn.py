@@ -28,16 +28,26 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .attention import NOTHING_READ, Reading
+from .attention_hops import HopCrossAttention
 from .config_checks import check_config
 from .configuration_rnnattn import RnnAttnConfig
 from .decoder_cache import check_cache, new_cache, own_cache
 from .decoder_layer import Masks, RnnAttnDecoderLayer
-from .embeddings import RnnAttnEmbeddings
+from .embeddings import build_embeddings
 from .encoder_layer import RnnAttnEncoderLayer, RnnAttnEncoderOutput
 from .initial_state import build_summary
-from .inputs import as_bool_mask, check_lengths, check_memory, check_states, continued, positions_of
+from .inputs import (
+    as_bool_mask,
+    check_lengths,
+    check_memory,
+    check_states,
+    continued,
+    memory_mask_of,
+    one_of,
+    positions_of,
+)
 from .lookup_rnnattn import SourceLookupCandidateGenerator, real_tokens
-from .loss_rnnattn import seq2seq_loss, shift_tokens_right
+from .loss_rnnattn import shift_tokens_right
 from .mixer_attention import FullAttentionMixer, MultiHeadCrossAttention, ScoredCrossAttention
 from .mixer_base import RecurrentMixer
 from .mixers import attends_itself
@@ -48,6 +58,7 @@ from .plain_linear import linear
 from .pretrained_encoder_rnnattn import PretrainedEncoderMixin
 from .readout import build_readout
 from .saving_rnnattn import is_weights, save_at_once
+from .segment_pooling import SegmentPooling
 from .shortlist_rnnattn import Candidates, ShortlistMixin
 from .source_length_rnnattn import SourceLengthMixin
 from .written_tokens import build_written_tokens
@@ -171,21 +182,6 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
         return {"input_ids": ids, "decoder_input_ids": ids}
 
 
-def _embeddings(config: Any, side: str) -> RnnAttnEmbeddings:
-    return RnnAttnEmbeddings(
-        vocab_size=config.encoder_vocab_size if side == "encoder" else config.vocab_size,
-        embedding_size=config.embedding_size,
-        type_vocab_size=config.type_vocab_size,
-        position_embedding=getattr(config, f"{side}_position_embedding"),
-        max_position_embeddings=config.max_position_embeddings,
-        pad_token_id=config.pad_token_id,
-        norm_type=config.norm_type if config.embedding_norm else None,
-        norm_eps=config.layer_norm_eps,
-        scale=config.scale_embedding,
-        dropout=config.dropout,
-    )
-
-
 def _final_norm(config: Any, size: int) -> nn.Module:
     """With norms before the sublayers, nothing has normalised the stream at the end of the stack."""
     return (
@@ -203,14 +199,6 @@ def as_kind(config: Any, **flags: Any) -> Any:
     return config
 
 
-def _check_one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None, prefix: str) -> Tensor:
-    """The one of the two that was given."""
-    given = [inputs for inputs in (input_ids, inputs_embeds) if inputs is not None]
-    if len(given) != 1:
-        raise ValueError(f"exactly one of {prefix}input_ids and {prefix}inputs_embeds must be given, got {len(given)}")
-    return given[0]
-
-
 class RnnAttnEncoder(RnnAttnPreTrainedModel):
     """Source ids to vectors: embeddings, then ``encoder_layers`` layers.
 
@@ -225,13 +213,15 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.embeddings = _embeddings(config, "encoder")
+        self.embeddings = build_embeddings(config, "encoder")
         self.layers = nn.ModuleList([RnnAttnEncoderLayer(config, i) for i in range(config.encoder_layers)])
         self.norm = _final_norm(config, config.encoder_hidden_size)
         self.attends = any(map(attends_itself, config.encoder_mixers))
         # Without a decoder of ours nobody asks for the states, and a fused kernel that cannot give them may run.
         self.gives_states = config.is_encoder_decoder and config.decoder_init == "encoder_state"
         self.gives_ids = config.is_encoder_decoder and config.copy_from_source
+        pools = config.is_encoder_decoder and config.encoder_pooling != "none"
+        self.pooling = SegmentPooling(config.encoder_pooling) if pools else None
         self.gradient_checkpointing = False
         self.post_init()
 
@@ -270,7 +260,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
             ValueError: no rows, no tokens, a mask of another shape, or more positions than a learned table has.
             TypeError: a floating-point mask.
         """
-        inputs = _check_one_of(input_ids, inputs_embeds, "")
+        inputs = one_of(input_ids, inputs_embeds, "")
         check_lengths(inputs, "source")
         batch, length = inputs.shape[:2]
         self.embeddings.check_length(length, "source")
@@ -284,10 +274,14 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
             hidden_states, *states = layer(hidden_states, mask, prepared, self.gives_states, **kwargs)
             ends += states
         final_states = torch.stack(ends, dim=1).to(hidden_states.dtype) if ends else None
+        hidden_states, memory_mask = self.norm(hidden_states), None
+        if self.pooling is not None:
+            hidden_states, memory_mask = self.pooling(hidden_states, token_type_ids, mask)
         return RnnAttnEncoderOutput(
-            last_hidden_state=self.norm(hidden_states),
+            last_hidden_state=hidden_states,
             final_states=final_states,
             source_ids=input_ids if self.gives_ids else None,
+            memory_mask=memory_mask,
         )
 
 
@@ -311,6 +305,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         "cross_attentions": [
             OutputRecorder(MultiHeadCrossAttention, index=1),
             OutputRecorder(ScoredCrossAttention, index=1),
+            OutputRecorder(HopCrossAttention, index=1),
             OutputRecorder(RecurrentMixer, index=3),  # the weights of cells that read the encoder, None of the others
         ],
     }
@@ -318,7 +313,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
     def __init__(self, config: Any, *, has_encoder: bool = True) -> None:
         super().__init__(config)
         self.has_encoder = has_encoder
-        self.embeddings = _embeddings(config, "decoder")
+        self.embeddings = build_embeddings(config, "decoder")
         self.layers = nn.ModuleList(
             [RnnAttnDecoderLayer(config, i, has_encoder=has_encoder) for i in range(config.decoder_layers)]
         )
@@ -383,7 +378,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
                 shape, a cache of another kind, or too many positions.
             TypeError: a floating-point mask.
         """
-        inputs = _check_one_of(input_ids, inputs_embeds, "decoder_")
+        inputs = one_of(input_ids, inputs_embeds, "decoder_")
         check_lengths(inputs, "target")
         check_memory(encoder_hidden_states, inputs.shape[0], has_encoder=self.has_encoder)
         if use_cache and past_key_values is None:
@@ -417,11 +412,9 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
             )
             reading = reading if read[0] is None else Reading(*read)
         hidden_states = self.norm(hidden_states)
-        return RnnAttnDecoderOutput(
-            last_hidden_state=self.readout(embedded, hidden_states, reading.context),
-            past_key_values=past_key_values,
-            reading=self.report(embedded, hidden_states, reading, encoder_source_ids),
-        )
+        read_out = self.readout(embedded, hidden_states, reading.context)
+        last_hidden_state, told = self.report(read_out, embedded, hidden_states, reading, encoder_source_ids)
+        return RnnAttnDecoderOutput(last_hidden_state=last_hidden_state, past_key_values=past_key_values, reading=told)
 
     def _masks(
         self, x: Tensor, mask: Tensor | None, causal_mask: Any, memory: Tensor, memory_mask: Tensor | None
@@ -544,7 +537,9 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
             input_ids=decoder_input_ids,
             attention_mask=decoder_attention_mask,
             encoder_hidden_states=encoder_outputs.last_hidden_state,
-            encoder_attention_mask=attention_mask,
+            encoder_attention_mask=memory_mask_of(
+                encoder_outputs, attention_mask, pooled=self.encoder.pooling is not None
+            ),
             encoder_final_states=getattr(encoder_outputs, "final_states", None),
             encoder_source_ids=getattr(encoder_outputs, "source_ids", None),
             past_key_values=past_key_values,
@@ -702,8 +697,11 @@ class RnnAttnForConditionalGeneration(
             return self.written_tokens(linear(self.lm_head, read))  # type: ignore[no-any-return]
 
         logits = self.distribution(score, outputs.last_hidden_state, outputs.reading)
+        loss = None
+        if labels is not None:
+            loss = self.distribution.loss(logits, labels, num_items_in_batch, outputs.reading)
         return Seq2SeqLMOutput(
-            loss=None if labels is None else seq2seq_loss(logits, labels, num_items_in_batch),
+            loss=loss,
             logits=logits,
             past_key_values=outputs.past_key_values,
             decoder_hidden_states=outputs.decoder_hidden_states,

@@ -71,11 +71,12 @@ def build_readout(config: Any, layers: Any) -> HiddenReadout | DeepReadout:
     if config.readout == "hidden":
         return HiddenReadout(config.hidden_size)
     last = [layer for layer in layers if layer.reads_encoder][-1]
-    multi_head = last.cross_attention is not None and config.cross_attention == "multi_head"
+    # What these find has been mapped to the decoder's width.
+    mapped = last.cross_attention is not None and config.cross_attention in ("multi_head", "hops")
     return DeepReadout(
         embedding_size=config.embedding_size,
         hidden_size=config.hidden_size,
-        context_size=config.hidden_size if multi_head else config.encoder_hidden_size,
+        context_size=config.hidden_size if mapped else config.encoder_hidden_size,
         cell_norm=config.cell_norm,
         norm_eps=config.layer_norm_eps,
     )
