@@ -67,9 +67,9 @@ def measure(model: Any, generator: torch.Generator) -> Measured:
     for _ in range(BUDGET["tested_sequences"] // rows):
         batch = cipher(rows, generator)
         length = batch["labels"].shape[1]
-        written = model.generate(
-            batch["input_ids"], do_sample=False, min_new_tokens=length, max_new_tokens=length
-        )[:, 1:]
+        written = model.generate(batch["input_ids"], do_sample=False, min_new_tokens=length, max_new_tokens=length)[
+            :, 1:
+        ]
         right += int((written == batch["labels"]).all(1).sum())
         weights = model(**batch, output_attentions=True).cross_attentions[0][:, 0]
         found += int((weights.argmax(-1) == torch.arange(length)).sum())

@@ -5,6 +5,7 @@ A model keeps its past in a cache object. Here the same tensors go in and come o
     past.<layer>.<state>                     what a recurrent layer carries; ``1.c`` of the second mixer of several
     past.<layer>.keys, past.<layer>.values   of self-attention, (B, H, P, d) after P tokens
     cross.<layer>.keys, cross.<layer>.values what the layer reads of the encoder, prepared once a sequence
+    cross.context                            the context vector (B, C) of the source, where every step reads it
     present.…                                what ``past.…`` has become, for the next step
 
 The encoder returns the ``past.…`` and ``cross.…`` of the first step under the names that the step takes.
@@ -16,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_rnnattn.model.decoder_cache import new_cache
+from hf_rnnattn.model.decoder_cache import keep_context, new_cache
 from hf_rnnattn.model.inputs import as_bool_mask
 
 Named = dict[str, Tensor]
 KEYS_AND_VALUES = ("keys", "values")
 KEPT = ("past.", "present.")
+VECTOR = "cross.context"
 
 
 class EncoderGraph(nn.Module):
@@ -42,8 +44,10 @@ class EncoderGraph(nn.Module):
         hidden = encoded.last_hidden_state
         batch, length = input_ids.shape
         mask = as_bool_mask(attention_mask, batch=batch, length=length, name="attention_mask")
-        memory, summary = self.decoder.read_encoder(hidden, mask, None, encoded.final_states)
-        outputs = {"last_hidden_state": hidden}
+        memory, summary, vector = self.decoder.read_encoder(hidden, mask, None, encoded.final_states)
+        outputs = (
+            {"last_hidden_state": hidden} if vector is None else {"last_hidden_state": hidden, VECTOR: vector[:, 0]}
+        )
         for i, layer in enumerate(self.decoder.layers):
             prepared = layer.prepare_memory(memory, None) or ()  # nothing of a layer that reads no encoder
             outputs |= {f"cross.{i}.{part}": tensor for part, tensor in zip(KEYS_AND_VALUES, prepared, strict=False)}
@@ -58,10 +62,9 @@ def _first_past(layer: Any, memory: Tensor, summary: Tensor | None) -> Iterator[
             start = layer.start(i, memory, summary, None)
             yield from ((layer.prefixes[i] + name, start[name]) for name in mixer.state_names)
     for mixer in layer.mixers:
-        if mixer.kind == "attention":
-            heads = mixer.q_proj.out_features // mixer.head_dim
-            for part in KEYS_AND_VALUES:
-                yield part, memory.new_zeros(memory.shape[0], heads, 0, mixer.head_dim)
+        if mixer.keeps_keys:
+            for part, (heads, width) in zip(KEYS_AND_VALUES, mixer.slot_shapes, strict=True):
+                yield part, memory.new_zeros(memory.shape[0], heads, 0, width)
 
 
 class DecoderStepGraph(nn.Module):
@@ -110,6 +113,8 @@ class DecoderStepGraph(nn.Module):
             if layer.reads_encoder:
                 _hold(crossed, *(state[f"cross.{i}.{part}"] for part in KEYS_AND_VALUES))
             cache.is_updated[i] = True
+        if VECTOR in state:
+            keep_context(cache, state[VECTOR])
         return cache
 
 
@@ -144,7 +149,7 @@ def dynamic_axes(name: str, *, step: bool) -> dict[int, str]:
     axes = {0: "batch"}
     if name in ("attention_mask", "last_hidden_state") or (name == "input_ids" and not step):
         axes[1] = "source"
-    elif name.startswith("cross."):
+    elif name.startswith("cross.") and name != VECTOR:
         axes[2] = "source"
     elif holds_keys(name) and step:
         axes[2] = "past" if name.startswith(KEPT[0]) else "past + 1"

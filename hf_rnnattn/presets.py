@@ -11,6 +11,10 @@ from typing import Any
 
 from .model.configuration_rnnattn import RnnAttnConfig
 from .preset_fields import BARE, LUONG, ONE_VECTOR, STUDENT, TRANSFORMER, Preset
+from .presets_context import CONTEXT_PRESETS
+from .presets_fused import FUSED
+from .presets_machines import MACHINES
+from .presets_pretrained import PRETRAINED_PRESETS
 from .presets_reading import READING
 
 PRESETS: dict[str, Preset] = {
@@ -58,6 +62,7 @@ PRESETS: dict[str, Preset] = {
             "decoder_init": "last",
         },
     ),
+    **CONTEXT_PRESETS,
     "seq2vec": Preset(
         "a sequence in, one label out",
         "Elman 1990; the last state read out",
@@ -158,6 +163,7 @@ PRESETS: dict[str, Preset] = {
         "Hao et al. 2019, Modeling Recurrence for Transformer; the default of this package is of this kind",
         {"encoder_mixers": ["lstm+full_attention"] * 6, "decoder_mixers": ["lstm+full_attention"] * 6},
     ),
+    **FUSED,
     "bert-encoder": Preset(
         "token, segment and learned position embeddings, norm, then post-norm layers with GELU",
         "Devlin et al. 2019, BERT",
@@ -190,6 +196,7 @@ PRESETS: dict[str, Preset] = {
             "hidden_size": 256,
             "encoder_mixers": ["lstm"] * 3,
             "encoder_directions": "forward",
+            "source_order": "reversed",
             "decoder_mixers": ["luong_lstm"],
             "decoder_cell_depths": 3,
             "cross_attention": "additive",
@@ -211,6 +218,8 @@ PRESETS: dict[str, Preset] = {
         {**BARE, "decoder_mixers": ["conditional_lstm"], "cross_attention": "none", "add_cross_attention": True},
         model="RnnAttnForCausalLM",
     ),
+    **PRETRAINED_PRESETS,
+    **MACHINES,
 }
 
 

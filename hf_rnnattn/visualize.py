@@ -1,21 +1,18 @@
 """Pictures of what a model attended to."""
 
 import os
-import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .picture_labels import FONT, choose_fonts, escape, make_label, make_visible, width_in_inches
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-CELL = 0.26  # inches a token takes on either axis
-FONT = 9.0  # points; fits a cell
-LONG = 24  # characters of a label; what is longer is cut in the middle
-# Tokens that a reader could not see, or that would break the line.
-VISIBLE = {" ": "␣", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+CELL = 0.26  # inches a token takes on either axis; a letter of FONT fits
 
 
 def plot_alignment(
@@ -80,19 +77,19 @@ def _draw(weights: torch.Tensor, sources: list[str], targets: list[str], title: 
     except ImportError as error:
         raise ImportError("plot_alignment needs matplotlib: pip install hf-rnnattn[viz]") from error
 
-    fonts, drawable = _fonts({*title, *"".join(map(_visible, (*sources, *targets)))})
-    columns = [_label(token, drawable) for token in sources]
-    rows = [_label(token, drawable) for token in targets]
-    title = _escaped(title, drawable)
+    fonts, drawable = choose_fonts({*title, *"".join(map(make_visible, (*sources, *targets)))})
+    columns = [make_label(token, drawable) for token in sources]
+    rows = [make_label(token, drawable) for token in targets]
+    title = escape(title, drawable)
     style = {"fontsize": FONT, "fontfamily": fonts, "parse_math": False}
 
     # All in inches: the map, below and left of it its labels, right of it the colour bar.
     cell = max(CELL, 1.5 / max(len(rows), len(columns)))
     map_width, map_height = cell * len(columns), cell * len(rows)
     bar_height = min(3.0, max(1.5, map_height))
-    left, right = 0.5 + max(map(_inches, rows)), 1.2
-    bottom, top = 0.5 + max(map(_inches, columns)), 0.45
-    width = max(left + map_width + right, _inches(title) + 0.4)
+    left, right = 0.5 + max(map(width_in_inches, rows)), 1.2
+    bottom, top = 0.5 + max(map(width_in_inches, columns)), 0.45
+    width = max(left + map_width + right, width_in_inches(title) + 0.4)
     height = bottom + max(map_height, bar_height) + top
     middle = bottom + max(map_height, bar_height) / 2
 
@@ -121,55 +118,3 @@ def _name_cells(axes: Any, columns: list[str], rows: list[str], style: dict[str,
     axes.set_yticks([y - 0.5 for y in range(1, len(rows))], minor=True)
     axes.grid(which="minor", color="0.9", linewidth=0.5)
     axes.tick_params(which="both", length=0)
-
-
-def _inches(text: str) -> float:
-    """About the width of a text; the wide letters of East Asia take twice the room."""
-    return sum(1.1 if unicodedata.east_asian_width(c) in "WF" else 0.62 for c in text) * FONT / 72
-
-
-def _visible(token: str) -> str:
-    return "".join(VISIBLE.get(c, c) for c in token)
-
-
-def _label(token: str, drawable: set[str]) -> str:
-    """The token as it can be drawn, cut in the middle if it is long."""
-    text = _escaped(_visible(token), drawable)
-    return text if len(text) <= LONG else f"{text[: LONG // 2]}…{text[-LONG // 2 + 1 :]}"
-
-
-def _escaped(text: str, drawable: set[str]) -> str:
-    return "".join(c if c in drawable else c.encode("unicode_escape").decode() for c in text)
-
-
-def _fonts(characters: set[str]) -> tuple[list[str], set[str]]:
-    """Families that together draw as many of the characters as can be, and the characters that they draw.
-
-    DejaVu Sans, which comes with matplotlib, is the first; then those of the system. The other fonts of matplotlib's
-    own have symbols at the codes of letters, or draw boxes for everything.
-    """
-    import matplotlib
-    from matplotlib import font_manager
-
-    own = matplotlib.get_data_path()
-    system = {font.name: font.fname for font in font_manager.fontManager.ttflist if not font.fname.startswith(own)}
-    wanted = {c for c in characters if c.isprintable()}
-    families = ["DejaVu Sans"]
-    drawn = {c for c in wanted if ord(c) in _charmap(font_manager.findfont("DejaVu Sans"))}
-    for name in sorted(system):
-        if drawn == wanted:
-            break
-        more = {c for c in wanted - drawn if ord(c) in _charmap(system[name])}
-        if more:
-            families.append(name)
-            drawn |= more
-    return families, drawn
-
-
-def _charmap(file: str) -> dict[int, int]:
-    from matplotlib.ft2font import FT2Font
-
-    try:
-        return FT2Font(file).get_charmap()
-    except (OSError, RuntimeError):  # a font that was removed since matplotlib listed it, or that it cannot read
-        return {}

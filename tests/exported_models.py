@@ -55,9 +55,11 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_mixers": ["full_attention", "full_attention"],
         "decoder_position_embedding": "sinusoidal",
     },
+    "fused": {"encoder_mixers": ["fused"], "decoder_mixers": ["fused", "lstm+fused"], "decoder_init": "mean"},
     "gru": {
         "encoder_mixers": ["gru"],
         "encoder_merge": "concat",
+        "source_order": "reversed",
         "decoder_mixers": ["gru"],
         "decoder_init": "last",
     },
@@ -69,6 +71,16 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_init": "mean",
     },
     "mingru": {"encoder_mixers": ["mingru"], "encoder_merge": "concat_project", "decoder_mixers": ["mingru"]},
+    "ntm": {
+        "encoder_mixers": ["ntm"],
+        "encoder_merge": "concat_project",
+        "decoder_mixers": ["ntm", "ntm+full_attention"],
+        "decoder_init": "mean",
+    },
+    "sliding_attention": {
+        "encoder_mixers": ["sliding_attention", "gru+full_attention"],
+        "decoder_mixers": ["lstm+sliding_attention", "full_attention"],
+    },
     "ssru": {
         "encoder_mixers": ["ssru", "kim_ssru"],
         "encoder_directions": "backward",
@@ -81,9 +93,18 @@ EXPORTED: dict[str, dict[str, Any]] = {
     },
     "additive": {
         "encoder_mixers": ["full_attention"],
+        "source_order": "doubled",
         "decoder_mixers": ["full_attention", "mingru+lstm"],
         "cross_attention": "additive",
         "norm_position": "none",
+    },
+    "context": {
+        "encoder_mixers": ["gru"],
+        "decoder_mixers": ["gru", "lstm"],
+        "cross_attention": "none",
+        "context_vector": "sum",
+        "decoder_init": "context",
+        "feed_context": True,
     },
     "widths": {
         "encoder_mixers": ["gru"],

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hf_rnnattn import RnnAttnForConditionalGeneration
+from hf_rnnattn.model.mixers import keeps_keys
 from model_zoo import DECODER_MIXERS, batch, build, tiny_config
 
 EXACT = {"rtol": 0.0, "atol": 1e-12}
@@ -51,6 +52,21 @@ DECODERS: dict[str, dict[str, Any]] = {
         "decoder_cell_depths": 2,
         "decoder_init": "encoder_state",
     },
+    "context_fed": {
+        "decoder_mixers": ["gru+full_attention", "lstm"],
+        "cross_attention": "none",
+        "context_vector": "sum",
+        "decoder_init": "context",
+        "feed_context": True,
+    },
+    "reading_fed": {"decoder_mixers": ["bahdanau_gru", "lstm"], "feed_context": True, "readout": "concat"},
+    "source_reversed": {
+        "encoder_mixers": ["lstm"],
+        "decoder_mixers": ["lstm"],
+        "source_order": "reversed",
+        "decoder_init": "encoder_state",
+    },
+    "source_doubled": {"decoder_mixers": ["gru"], "source_order": "doubled", "cross_attention": "general"},
     "deep_readout": {
         "decoder_mixers": ["conditional_gru", "lstm"],
         "decoder_cell_depths": [3, 2],
@@ -63,7 +79,7 @@ DECODERS: dict[str, dict[str, Any]] = {
     },
 }
 SEEDS = {"conditional_lstm": 1}  # of which the usual seed makes a model that is too sure for draws to vary
-RECURRENT_DECODERS = [name for name in DECODERS if "full_attention" not in "".join(DECODERS[name]["decoder_mixers"])]
+RECURRENT_DECODERS = [name for name in DECODERS if not any(map(keeps_keys, DECODERS[name]["decoder_mixers"]))]
 
 
 @cache

@@ -36,6 +36,10 @@ def tiny_config(**overrides: Any) -> RnnAttnConfig:
         "encoder_ffn_dim": 24,
         "decoder_ffn_dim": 24,
         "attention_size": 12,
+        "attention_window": 3,  # smaller than sources and targets
+        "memory_slots": 5,
+        "memory_slot_size": 4,
+        "memory_heads": 2,
         "dropout": 0.0,
         "max_position_embeddings": 64,
         "init_std": 0.3,  # large, so that differences show
@@ -160,6 +164,24 @@ ZOO: dict[str, dict[str, Any]] = {
         "norm_position": "none",  # all that the encoder's layer adds after its cell would reach nothing
         "encoder_ffn_dim": 0,
     },
+    "context_fed": {  # to every layer and to the read-out, and nothing else of the encoder
+        "encoder_mixers": ["gru"],
+        "encoder_directions": "both",
+        "encoder_hidden_size": 12,
+        "decoder_mixers": ["lstm+full_attention", "ssru"],
+        "cross_attention": "none",
+        "context_vector": "sum",
+        "decoder_init": "context",
+        "feed_context": True,
+        "readout": "deep",
+    },
+    "context_started": {"decoder_mixers": ["gru", "lstm"], "context_vector": "linear", "decoder_init": "context"},
+    "reading_fed": {  # what a lower layer reads of the encoder goes to those above it, and to the read-out
+        "encoder_hidden_size": 12,
+        "decoder_mixers": ["bahdanau_gru", "full_attention", "gru"],
+        "feed_context": True,
+        "readout": "concat",
+    },
     # directions and merges
     **{
         f"direction_{way}": {"encoder_mixers": ["lstm", "gru"], "encoder_directions": way}
@@ -170,6 +192,17 @@ ZOO: dict[str, dict[str, Any]] = {
         for merge in ("concat", "concat_project", "sum")
     },
     "alternating": {"encoder_mixers": ["lstm", "lstm"], "encoder_directions": ["forward", "backward"]},
+    # the order of the source
+    "source_reversed": {
+        "encoder_mixers": ["gru", "full_attention"],
+        "source_order": "reversed",
+        "decoder_init": "last",
+    },
+    "source_doubled": {
+        "encoder_mixers": ["lstm", "full_attention"],
+        "source_order": "doubled",
+        "decoder_init": "mean",
+    },
     # where recurrent decoders start
     **{
         f"decoder_init_{kind}": {"decoder_init": kind, "decoder_mixers": ["lstm", "ssru+full_attention"]}

@@ -32,7 +32,9 @@ def build(
 ) -> Any:
     """The cell with random weights and biases everywhere, so that nothing hides behind a zero."""
     sizes = {"memory_size": MEMORY, "attention_size": ATTENTION} if MIXERS[name].reads_memory else {}
-    cell = MIXERS[name](input_size=input_size, hidden_size=hidden_size, **sizes, **options).to(dtype)
+    if MIXERS[name].takes_slots:
+        sizes = {"memory_slots": 5, "memory_slot_size": 3, "memory_heads": 2}
+    cell = MIXERS[name](input_size=input_size, hidden_size=hidden_size, **{**sizes, **options}).to(dtype)
     initialise(cell)
     with torch.no_grad():
         for parameter in cell.parameters():
@@ -49,7 +51,8 @@ def initialise(cell: Any) -> None:
 
 def random_state(cell: Any, batch: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
     """A state such as the cell could be in."""
-    return {name: torch.rand(batch, size, dtype=dtype) * 1.6 - 0.8 for name, size in cell.state_sizes.items()}
+    state = {name: torch.rand(batch, *shape, dtype=dtype) * 1.6 - 0.8 for name, shape in cell.state_shapes.items()}
+    return {name: value.softmax(-1) if name.endswith("weights") else value for name, value in state.items()}
 
 
 def holes(batch: int, length: int) -> Tensor:
@@ -75,6 +78,14 @@ def rows_of(memory: Memory | None, rows: Tensor | slice) -> Memory | None:
     return Memory(memory.keys[rows], memory.values[rows], None if memory.mask is None else memory.mask[rows])
 
 
+def lengthened(cell: Any, memory: Any, out: Any) -> Any:
+    """The memory for the tokens after those of ``out``: with their keys and values, for a cell that keeps any."""
+    if not cell.keeps_keys:
+        return memory
+    new = (out.keys, out.values)
+    return new if memory is None else tuple(torch.cat(pair, dim=2) for pair in zip(memory, new, strict=True))
+
+
 def reference(name: str, cell: Any, x: Tensor, mask: Tensor | None, state: dict[str, Tensor], raw_memory: Any) -> Run:
     """The loop of tests/reference.py on the cell's own weights."""
     weights: dict[str, Any] = dict(cell.named_parameters())
@@ -82,6 +93,8 @@ def reference(name: str, cell: Any, x: Tensor, mask: Tensor | None, state: dict[
         weights["norm_blocks"] = cell.state_norm.blocks
     if isinstance(getattr(cell, "activation", None), nn.Identity):
         weights["attentional_activation"] = "none"
+    if cell.keeps_keys:
+        weights |= {"num_heads": cell.num_heads, "second_pass": cell.second_pass}
     return RECURRENCES[name](weights, x, mask, state, raw_memory)
 
 

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 
 from reference_attention import additive_read, affine, gate, normed, scored_read
+from reference_fused import fused as fused_steps
+from reference_ntm import ntm_output, ntm_step
 
 
 class Run(NamedTuple):
@@ -164,6 +166,13 @@ def kim_ssru(
     return _walk(x, mask, state, step, lambda s: torch.relu(s["c"]))
 
 
+def ntm(
+    weights: dict[str, Tensor], x: Tensor, mask: Tensor | None, state: dict[str, Tensor], memory: Any = None
+) -> Run:
+    """An LSTM with heads on a memory of slots, see ``reference_ntm``."""
+    return _walk(x, mask, state, lambda x_t, s: ntm_step(weights, x_t, s), lambda s: ntm_output(weights, s))
+
+
 def _walk_reading(
     x: Tensor,
     mask: Tensor | None,
@@ -269,6 +278,11 @@ def _luong(gates: Step, names: tuple[str, ...]) -> Callable[..., Run]:
 luong_gru, luong_lstm = _luong(_gru_gates, ("h",)), _luong(_lstm_gates, ("h", "c"))
 
 
+def fused(weights: dict[str, Any], x: Tensor, mask: Tensor | None, state: State, memory: Any = None) -> Run:
+    """The equations are in ``reference_fused.py``."""
+    return Run(*fused_steps(weights, x, mask, state)[:3])
+
+
 def deep_readout(weights: dict[str, Any], embedded: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
     """r = tanh(W_y y + b_y + W_s s + b_s + W_c c + b_c) of one position, each normalised if there are norms."""
     parts = (embedded, hidden, context)
@@ -292,11 +306,13 @@ RECURRENCES: dict[str, Callable[..., Run]] = {
     "conditional_gru": conditional_gru,
     "conditional_lstm": conditional_lstm,
     "elman": elman,
+    "fused": fused,
     "gru": gru,
     "lstm": lstm,
     "luong_gru": luong_gru,
     "luong_lstm": luong_lstm,
     "mingru": mingru,
     "kim_ssru": kim_ssru,
+    "ntm": ntm,
     "ssru": ssru,
 }

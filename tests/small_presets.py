@@ -15,8 +15,15 @@ VOCABULARY = 23
 
 def small(name: str, **overrides: Any) -> Any:
     """The preset with its layers, at small widths and without dropout."""
-    fields: dict[str, Any] = {"vocab_size": VOCABULARY, "hidden_size": 16, "dropout": 0.0, "attention_size": 12}
+    fields: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 16,
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+        "attention_size": 12,
+    }
     fields |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    fields |= {"memory_slots": 8, "memory_slot_size": 6}
     own = PRESETS[name].fields
     fields |= {f"{side}_ffn_dim": 24 for side in ("encoder", "decoder") if own.get(f"{side}_ffn_dim", 24)}
     if own.get("encoder_hidden_size", own.get("hidden_size")) != own.get("hidden_size"):
@@ -37,9 +44,11 @@ def inputs_of(model: Any) -> dict[str, torch.Tensor]:
     if kind == "RnnAttnForConditionalGeneration":
         return {**source, "labels": given["decoder_input_ids"]}
     if kind == "RnnAttnForCausalLM":
-        memory = torch.randn(3, 7, model.config.hidden_size)
         ids = given["decoder_input_ids"]
-        return {"input_ids": ids, "labels": ids, "encoder_hidden_states": memory}
+        written = {"input_ids": ids, "labels": ids}
+        if not model.config.add_cross_attention:
+            return written
+        return {**written, "encoder_hidden_states": torch.randn(3, 7, model.config.hidden_size)}
     if kind == "RnnAttnForQuestionAnswering":
         return {**source, "start_positions": torch.tensor([1, 0, 4]), "end_positions": torch.tensor([2, 1, 5])}
     return {**source, "labels": torch.tensor([0, 1, 0])} if kind == "RnnAttnForSequenceClassification" else source

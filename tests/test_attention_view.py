@@ -44,7 +44,7 @@ def of_one_width(layers: tuple[Tensor, ...]) -> list[list[Tensor]]:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("name", [name for name in DECODERS if name != "context_fed"])  # which reads one vector
 def test_what_every_decoder_read_of_the_source_is_shown(name, view):
     layers = outputs(**DECODERS[name]).cross_attentions
     assert layers

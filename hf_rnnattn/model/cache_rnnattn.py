@@ -44,6 +44,10 @@ class RnnAttnCacheLayer(DynamicLayer):
         """The states of these names, or None before the first token."""
         return {name: self.states[name] for name in names} if names[0] in self.states else None
 
+    def read_keys(self) -> tuple[Tensor, Tensor] | None:
+        """All keys and values, for cells that attend to them; None before the first token."""
+        return (self.keys, self.values) if self.has_keys else None
+
     def update_states(self, states: State, *, initial: State, steps: State | None, num_tokens: int) -> None:
         """Stores the states after ``num_tokens`` more tokens.
 
@@ -155,6 +159,10 @@ class RnnAttnStaticCacheLayer(StaticLayer):
     def read_states(self, names: list[str]) -> State | None:
         """The states of these names, or None before the first token."""
         return {name: self.states[name] for name in names} if names[0] in self._live else None
+
+    def read_keys(self) -> tuple[Tensor, Tensor] | None:
+        """All slots for keys and values, also those that are zeros yet; None before there are any."""
+        return None if self.keys is None else (self.keys, self.values)
 
     def update_states(self, states: State, *, initial: State, steps: State | None, num_tokens: int) -> None:
         """As ``RnnAttnCacheLayer.update_states``, in place."""

@@ -12,16 +12,20 @@ from transformers.activations import ACT2FN
 
 from .attention_hops import HOP_TYINGS
 from .attention_scores import SCORES
+from .config_checks_context import check_context, check_source_order
+from .config_checks_reading import check_choosing, check_copying, check_pooling
+from .context_vector import CONTEXT_VECTORS
 from .embeddings import POSITION_EMBEDDINGS
 from .hard_attention import HARD_ATTENTIONS
 from .initial_state import STARTS
 from .mixer_directions import DIRECTIONS, MERGES
 from .mixer_luong import ACTIVATIONS
-from .mixers import MIXERS, attends_itself, cell_depth, encoder_states, reads_memory, split_mixer
+from .mixers import MIXERS, cell_depth, encoder_states, keeps_keys, reads_memory, split_mixer
 from .norms import CELL_NORMS, NORM_POSITIONS, NORMS
 from .pooling import POOLINGS
 from .readout import READOUTS
 from .segment_pooling import ENCODER_POOLINGS
+from .source_order import SOURCE_ORDERS
 
 MAX_SIZE = 65536
 MAX_VOCABULARY = 2**24
@@ -35,7 +39,9 @@ CHOICES = {
     "encoder_pooling": ENCODER_POOLINGS,
     "cell_norm": CELL_NORMS,
     "classifier_pooling": POOLINGS,
+    "context_vector": CONTEXT_VECTORS,
     "decoder_init": tuple(STARTS),
+    "source_order": tuple(SOURCE_ORDERS),
     "readout": READOUTS,
     "attentional_activation": tuple(ACTIVATIONS),
     "norm_position": NORM_POSITIONS,
@@ -52,10 +58,14 @@ BOUNDS = {
     "encoder_hidden_size": (1, MAX_SIZE),
     "embedding_size": (1, MAX_SIZE),
     "attention_size": (1, MAX_SIZE),
+    "memory_slots": (1, MAX_SIZE),
+    "memory_slot_size": (1, MAX_SIZE),
+    "memory_heads": (1, MAX_SIZE),
     "encoder_layers": (0, MAX_LAYERS),
     "decoder_layers": (1, MAX_LAYERS),
     "encoder_attention_heads": (1, MAX_SIZE),
     "decoder_attention_heads": (1, MAX_SIZE),
+    "attention_window": (1, MAX_VOCABULARY),
     "encoder_ffn_dim": (0, 2 * MAX_SIZE),
     "decoder_ffn_dim": (0, 2 * MAX_SIZE),
     "max_position_embeddings": (1, MAX_VOCABULARY),
@@ -83,8 +93,10 @@ def check_config(config: Any) -> None:
     _check_layers(fields)
     _check_widths(fields)
     _check_reading(fields)
-    _check_copying(fields)
-    _check_choosing(fields)
+    check_copying(fields)
+    check_choosing(fields)
+    check_pooling(fields)
+    check_source_order(config)
     _check_encoder_states(fields)
     _check_tokens(fields)
 
@@ -167,54 +179,7 @@ def _check_reading(fields: dict[str, Any]) -> None:
             f"cross_attention 'dot' needs one width, got hidden_size {fields['hidden_size']} and encoder_hidden_size "
             f"{fields['encoder_hidden_size']}"
         )
-    if fields["encoder_pooling"] != "none" and not fields["type_vocab_size"]:
-        raise ValueError(
-            f"encoder_pooling {fields['encoder_pooling']!r} needs segments: type_vocab_size must be at least 1, got 0"
-        )
-    if fields["readout"] == "deep" and not (readers or attends):
-        raise ValueError("readout 'deep' needs what the decoder reads of the encoder, but cross_attention is 'none'")
-
-
-def _check_copying(fields: dict[str, Any]) -> None:
-    """Who copies must know where the decoder reads, and the source must be in the vocabulary that it writes."""
-    if not fields["copy_from_source"]:
-        return
-    kind, entry = fields["cross_attention"], fields["decoder_mixers"][-1]
-    scored = kind in SCORES or reads_memory(entry)
-    if not scored and not (kind == "none" and any(map(reads_memory, fields["decoder_mixers"]))):
-        raise ValueError(
-            f"copy_from_source needs the weights of one head: cross_attention must be one of {', '.join(SCORES)}, or "
-            f"the last layer a mixer that reads the encoder, got {kind!r} and {entry!r}"
-        )
-    if not fields["share_encoder_decoder_embeddings"]:
-        raise ValueError("copy_from_source needs one vocabulary: share_encoder_decoder_embeddings must be True")
-    if fields["encoder_pooling"] != "none":
-        raise ValueError(
-            f"copy_from_source needs a slot a token: encoder_pooling must be 'none', got {fields['encoder_pooling']!r}"
-        )
-    if fields["written_vocab_size"] is not None:
-        raise ValueError(
-            f"copy_from_source may write any token of a source: written_vocab_size must be None, got "
-            f"{fields['written_vocab_size']}"
-        )
-
-
-def _check_choosing(fields: dict[str, Any]) -> None:
-    """A hard attention chooses by a score, and alone reads the encoder."""
-    if not 0 <= fields["hard_attention_entropy"] < math.inf:
-        raise ValueError(
-            f"hard_attention_entropy must be at least 0 and finite, got {fields['hard_attention_entropy']}"
-        )
-    hard, kind = fields["hard_attention"], fields["cross_attention"]
-    if hard == "none":
-        return
-    if kind not in SCORES:
-        raise ValueError(f"hard_attention {hard!r} needs a cross_attention of {', '.join(SCORES)}, got {kind!r}")
-    for entry in fields["decoder_mixers"]:
-        if reads_memory(entry):
-            raise ValueError(f"hard_attention {hard!r} alone reads the encoder, but decoder_mixers has {entry!r}")
-    if fields["copy_from_source"]:
-        raise ValueError(f"copy_from_source must be False with hard_attention {hard!r}")
+    check_context(fields)
 
 
 def _check_encoder_states(fields: dict[str, Any]) -> None:
@@ -241,15 +206,21 @@ def _check_encoder_states(fields: dict[str, Any]) -> None:
 
 def _check_widths(fields: dict[str, Any]) -> None:
     """Widths that must divide one another or agree."""
-    if any(map(attends_itself, fields["encoder_mixers"])):
+    if any(map(keeps_keys, fields["encoder_mixers"])):
         _check_divisible(fields, "encoder_hidden_size", "encoder_attention_heads")
     crosses = fields["cross_attention"] == "multi_head" and not all(map(reads_memory, fields["decoder_mixers"]))
-    if crosses or any(map(attends_itself, fields["decoder_mixers"])):
+    if crosses or any(map(keeps_keys, fields["decoder_mixers"])):
         _check_divisible(fields, "hidden_size", "decoder_attention_heads")
     merge, size = fields["encoder_merge"], fields["encoder_hidden_size"]
     halved = merge in ("concat", "separate") and any(way.startswith("both") for way in fields["encoder_directions"])
     if halved and size % 2:
         raise ValueError(f"encoder_hidden_size must be even for encoder_merge {merge!r}, got {size}")
+    heads = 2 * fields["encoder_attention_heads"]
+    if halved and size % heads and any(map(_attends_and_recurs, fields["encoder_mixers"])):
+        raise ValueError(
+            f"encoder_hidden_size ({size}) must be divisible by twice encoder_attention_heads ({heads}) for 'fused' "
+            f"cells in two directions with encoder_merge {merge!r}"
+        )
     if fields["encoder_layers"] == 0 and fields["encoder_hidden_size"] != fields["embedding_size"]:
         raise ValueError(
             f"without encoder layers, encoder_hidden_size ({fields['encoder_hidden_size']}) must be embedding_size "
@@ -263,6 +234,10 @@ def _check_widths(fields: dict[str, Any]) -> None:
             f"share_encoder_decoder_embeddings needs one vocabulary, got encoder_vocab_size "
             f"{fields['encoder_vocab_size']} and vocab_size {fields['vocab_size']}"
         )
+
+
+def _attends_and_recurs(entry: str) -> bool:
+    return any(MIXERS[name].keeps_keys and MIXERS[name].kind == "recurrent" for name in split_mixer(entry))
 
 
 def _check_divisible(fields: dict[str, Any], size: str, heads: str) -> None:

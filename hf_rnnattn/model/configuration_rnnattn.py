@@ -54,14 +54,20 @@ class RnnAttnConfig(PreTrainedConfig):
         encoder_merge: how the two directions are joined: ``concat`` (two cells of half the width), ``separate`` (the
             same, and above the first layer each direction reads only its own half of the layer below: two stacks),
             ``concat_project`` (two cells of full width, projected), ``sum`` (two cells of full width).
+        source_order: in which order the encoder reads: as ``given``, ``reversed`` (padding stays in its place), or
+            ``doubled``, all of it twice. Its output is that of each token at its place, of the second reading.
         encoder_cell_depths, decoder_cell_depths: how many cells one step of a recurrent layer passes through, one
             number a layer or one for all: deep transition in ``elman``, ``gru``, ``lstm`` and ``conditional_…``, the
             cells of the stack in ``luong_…``. Other mixers have one cell. Default: 2 for ``conditional_…``, else 1.
         cell_norm: norms inside those mixers, of what enters their gates: ``none``, ``layer_norm`` or
             ``split_layer_norm``, see ``SteppingMixer``; then the projections of ``decoder_init`` and of a deep
             read-out are normalised too.
+        memory_slots, memory_slot_size: number and width of the slots of the memory that the mixer ``ntm`` writes.
+        memory_heads: how many heads read that memory, and how many write it.
         encoder_attention_heads, decoder_attention_heads: heads of multi-head attention; the decoder's also serve its
             attention to the encoder.
+        attention_window: how far ``sliding_attention`` reads: in the decoder the last so many tokens, the reading one
+            among them; in the encoder so many on either side.
         encoder_ffn_dim, decoder_ffn_dim: width of the feed-forward networks; 0 means none.
         cross_attention: ``multi_head``, ``additive`` (Bahdanau et al. 2015), ``dot`` or ``general`` (Luong et al.
             2015), ``cosine`` (Graves et al. 2014), ``euclidean``, ``hops`` (Sukhbaatar et al. 2015), or ``none``.
@@ -87,8 +93,14 @@ class RnnAttnConfig(PreTrainedConfig):
             the mean of the encoder's output; ``last``, the same of its output where its last layer ended: at
             the last real token, at the first if it reads backward, each half at its own if it concatenates both;
             ``last_linear``, that projection without tanh; ``encoder_state``, the states in which the encoder's own
-            cells ended, the first cell's for the first cell, projected where the widths differ.
-        decoder_init_cell: whether ``mean``, ``last`` and ``last_linear`` also set the cell state of an LSTM.
+            cells ended, the first cell's for the first cell, projected where the widths differ; ``context``, tanh of a
+            projection of the context vector.
+        decoder_init_cell: whether ``mean``, ``last``, ``last_linear`` and ``context`` also set the cell state of an
+            LSTM.
+        context_vector: one vector of the source: ``none``; ``last``, the encoder's output where it ended; ``linear``,
+            a projection of that; ``sum``, a projection of the sum of its outputs over the real tokens.
+        feed_context: whether every decoder layer reads, beside its input, the context vector; or, if there is none,
+            what the layers below it read of the encoder at this step.
         norm_position: ``pre``, ``post`` or ``none``. With ``pre`` a norm follows the last layer.
         norm_type: ``layer_norm`` or ``rms_norm``.
         layer_norm_eps: added to the variance in every norm.
@@ -108,7 +120,8 @@ class RnnAttnConfig(PreTrainedConfig):
         tie_word_embeddings: whether the output matrix is the decoder's token table.
         readout: what the logits are made of: ``hidden``, the decoder's output; ``deep``, tanh of the sum of
             projections of the token that was read, the decoder's output, and what it read from the encoder (Bahdanau
-            et al. 2015), of the width of the embeddings.
+            et al. 2015), of the width of the embeddings; ``concat``, the last two side by side (Wu et al. 2016). What
+            it read is the context vector if it attends to nothing.
         output_bias: whether the logits have a bias.
         classifier_pooling: what a label of a whole sequence is read from: the ``mean`` of the encoder's output, its
             ``last`` vector as ``decoder_init`` has it, or ``attention``, a mean whose weights are learnt.
@@ -153,11 +166,16 @@ class RnnAttnConfig(PreTrainedConfig):
     decoder_mixers: str | list[str] | None = None
     encoder_directions: str | list[str] = "both"
     encoder_merge: str = "concat"
+    source_order: str = "given"
     encoder_cell_depths: int | list[int] | None = None
     decoder_cell_depths: int | list[int] | None = None
     cell_norm: str = "none"
+    memory_slots: int = 128
+    memory_slot_size: int = 20
+    memory_heads: int = 1
     encoder_attention_heads: int = 8
     decoder_attention_heads: int = 8
+    attention_window: int = 128
     encoder_ffn_dim: int = 2048
     decoder_ffn_dim: int = 2048
     cross_attention: str = "multi_head"
@@ -172,6 +190,8 @@ class RnnAttnConfig(PreTrainedConfig):
     attentional_activation: str = "tanh"
     decoder_init: str = "zeros"
     decoder_init_cell: bool = False
+    context_vector: str = "none"
+    feed_context: bool = False
     norm_position: str = "pre"
     norm_type: str = "layer_norm"
     layer_norm_eps: float = 1e-5

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
 
 from .cache_rnnattn import RnnAttnCacheLayer  # noqa: F401  importing it enters the cache layers in transformers
@@ -17,6 +18,22 @@ def new_cache(config: Any, *, has_encoder: bool) -> Cache:
 def own_cache(past_key_values: Any) -> Any:
     """The part of a cache that holds the decoder's own past; None of None."""
     return getattr(past_key_values, "self_attention_cache", past_key_values)
+
+
+CONTEXT = "context"
+
+
+def keep_context(past_key_values: Any, vector: Tensor) -> None:
+    """Keeps the context vector (B, C) with what is read of the encoder: reordered with it, never rolled back."""
+    if past_key_values is not None:
+        held = past_key_values.cross_attention_cache.layers[0]
+        held.update_states({CONTEXT: vector}, initial={}, steps=None, num_tokens=0)
+
+
+def kept_context(past_key_values: Any) -> Tensor | None:
+    """The context vector (B, 1, C) that was kept, or None."""
+    states = past_key_values.cross_attention_cache.layers[0].read_states([CONTEXT])
+    return None if states is None else states[CONTEXT][:, None]
 
 
 def check_cache(past_key_values: Any, num_layers: int, source_length: int | None) -> None:

@@ -2,17 +2,28 @@
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention import NOTHING_READ, Memory, Reading
 from .attention_hops import HopCrossAttention
+from .context_vector import fed_width
 from .decoder_cache import own_cache
 from .feed_forward import adds_input, build_connection, build_feed_forward
 from .hard_attention import HARD
 from .initial_state import STARTS, build_projection, first_columns, start_names
 from .mixer_attention import MultiHeadCrossAttention, ScoredCrossAttention
-from .mixers import MIXERS, attends_itself, cell_depth, cell_options, reads_memory, split_mixer
+from .mixers import (
+    MIXERS,
+    attention_options,
+    cell_depth,
+    cell_options,
+    keeps_keys,
+    reads_memory,
+    slot_options,
+    split_mixer,
+)
 from .notation import State
 
 
@@ -20,13 +31,13 @@ class Masks(NamedTuple):
     """The masks of one forward pass of the decoder; None where everything is real.
 
     mask:             (B, T) bool, the real tokens among those being read.
-    attention_mask:   what the attention interface wants for self-attention.
+    attention_masks:  what the attention interface wants for self-attention, by its kind.
     memory_mask:      (B, S) bool, the real tokens of the encoder's output.
     memory_attention: what the attention interface wants of ``memory_mask``.
     """
 
     mask: Tensor | None
-    attention_mask: Tensor | None
+    attention_masks: dict[str, Any]
     memory_mask: Tensor | None
     memory_attention: Tensor | None
 
@@ -35,7 +46,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
     """One layer of the decoder: its mixers, attention to the encoder, then a feed-forward network.
 
     No attention to the encoder is added where a mixer reads the encoder inside its recurrence, or where there is no
-    encoder.
+    encoder. With ``feed_context`` the first mixer reads [x; context].
     """
 
     mixers: Any  # a ModuleList, and so are mixer_connections and initial_states: one of each a mixer
@@ -52,14 +63,16 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         entry = config.decoder_mixers[layer_idx]
         size = config.hidden_size
         input_size = config.embedding_size if layer_idx == 0 else size
-        self.keys_count_tokens = attends_itself(entry)
+        self.keys_count_tokens = keeps_keys(entry)
         names = split_mixer(entry)
         self.prefixes = [f"{i}." if len(names) > 1 else "" for i in range(len(names))]
         adds = adds_input(config, layer_idx)
+        self.fed_width = fed_width(config, layer_idx) if has_encoder else 0
         self.mixers = nn.ModuleList()
         self.mixer_connections = nn.ModuleList()
-        for name in names:
-            self.mixers.append(self._build_mixer(config, name, layer_idx, input_size))
+        for i, name in enumerate(names):
+            beside = 0 if i else self.fed_width
+            self.mixers.append(self._build_mixer(config, name, layer_idx, input_size + beside))
             self.mixer_connections.append(build_connection(config, input_size, size, residual=adds))
             input_size = size
         self.initial_states = nn.ModuleList([build_projection(config, mixer) for mixer in self.mixers])
@@ -91,6 +104,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
                 num_heads=config.decoder_attention_heads,
                 dropout=config.attention_dropout,
                 is_causal=True,
+                **attention_options(name, config.attention_window),
             )
         else:
             options: dict[str, Any] = cell_options(
@@ -99,8 +113,16 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
                 cell_norm=config.cell_norm,
                 norm_eps=config.layer_norm_eps,
             )
+            options |= slot_options(
+                name,
+                memory_slots=config.memory_slots,
+                memory_slot_size=config.memory_slot_size,
+                memory_heads=config.memory_heads,
+            )
             if mixer_class.reads_memory:
                 options |= {"memory_size": config.encoder_hidden_size, "attention_size": config.attention_size}
+            if mixer_class.keeps_keys:
+                options |= {"num_heads": config.decoder_attention_heads, "dropout": config.attention_dropout}
             if mixer_class.takes_score:
                 options |= {
                     "score": config.cross_attention,
@@ -131,6 +153,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None,
         summary: Tensor | None,
+        context: Tensor | None,
         masks: Masks,
         past_key_values: Any = None,
         **kwargs: Any,
@@ -141,6 +164,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             hidden_states: (B, T, D_in).
             encoder_hidden_states: (B, S, C), clean of padding; None once the cache holds what is prepared from it.
             summary: (B, C), or (B, N, C) the encoder's states: what initial states are made of, or None.
+            context: (B, T or 1, C), what a layer with ``feed_context`` reads beside its input, or None.
             masks: the masks of this pass.
             past_key_values: a cache whose layers hold states, or None: an ``EncoderDecoderCache`` where there is an
                 encoder.
@@ -153,15 +177,18 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         reading = NOTHING_READ
         memory = self.prepare_memory(encoder_hidden_states, past_key_values)
         for i, connection in enumerate(self.mixer_connections):
-            y, read = self._mix(i, connection.enter(x), memory, summary, masks, cache, **kwargs)
+            entering = connection.enter(x)
+            if self.fed_width and context is not None and not i:
+                entering = torch.cat([entering, context.expand(-1, x.shape[1], -1).to(entering.dtype)], dim=-1)
+            y, read = self._mix(i, entering, memory, summary, masks, cache, **kwargs)
             reading = reading if read.context is None else read
             x = connection.leave(x, y)
         if self.cross_attention is not None:
             connection = self.cross_attention_connection
-            y, weights, context, *log_weights = self.cross_attention(
+            y, weights, found, *log_weights = self.cross_attention(
                 connection.enter(x), *memory, masks.memory_attention, masks.memory_mask, **kwargs
             )
-            reading = Reading(context, weights, *log_weights)
+            reading = Reading(found, weights, *log_weights)
             x = connection.leave(x, y)
         if self.feed_forward is not None:
             connection = self.feed_forward_connection
@@ -202,14 +229,14 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
     ) -> tuple[Tensor, Reading]:
         mixer = self.mixers[i]
         if mixer.kind == "attention":
-            return mixer(x, masks.attention_mask, cache, **kwargs)[0], NOTHING_READ
+            return mixer(x, masks.attention_masks[mixer.mask_kind], cache, **kwargs)[0], NOTHING_READ
         start = self.start(i, x, summary, cache)
         recording = cache is not None and cache.record_past
         output = mixer(
             x,
             masks.mask,
             start,
-            Memory(memory[0][:, 0], memory[1][:, 0], masks.memory_mask) if mixer.reads_memory else None,
+            self._memory_of(mixer, memory, masks, cache),
             return_steps=recording,
             return_state=cache is not None,
         )
@@ -221,7 +248,16 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
                 steps=_prefixed(prefix, output.steps) if recording else None,
                 num_tokens=0 if self.keys_count_tokens or i else x.shape[1],
             )
+            if mixer.keeps_keys:
+                cache.update(output.keys, output.values)
         return output.hidden, Reading(output.context, output.weights)
+
+    @staticmethod
+    def _memory_of(mixer: Any, memory: Any, masks: Masks, cache: Any) -> Any:
+        """What a recurrent mixer attends to: the encoder, or its own past, or nothing."""
+        if mixer.reads_memory:
+            return Memory(memory[0][:, 0], memory[1][:, 0], masks.memory_mask)
+        return cache.read_keys() if mixer.keeps_keys and cache is not None else None
 
     def start(self, i: int, x: Tensor, summary: Tensor | None, cache: Any) -> State:
         """The states from which mixer ``i`` goes on: the cache's, else what the summary of the encoder gives."""
@@ -229,7 +265,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         held = None if cache is None else cache.read_states([prefix + name for name in mixer.state_names])
         if held is not None:
             return {name: held[prefix + name] for name in mixer.state_names}
-        state: State = mixer.zero_state(x.shape[0], dtype=x.dtype, device=x.device)
+        state: State = mixer.first_state(x.shape[0], dtype=x.dtype, device=x.device)
         if summary is not None:
             started = self.first_states(self.initial_states[i], self.start_names[i], self.start_columns[i], summary)
             state |= {name: tensor.to(state[name].dtype) for name, tensor in started.items()}

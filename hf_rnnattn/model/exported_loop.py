@@ -15,7 +15,7 @@ def is_exported_sequence(x: Tensor) -> bool:
     return torch.compiler.is_exporting() and (not isinstance(x.shape[1], int) or x.shape[1] > 1)
 
 
-def loop_over_time(step: Step, entering: States, start: States) -> States:
+def loop_over_time(step: Step, entering: States, start: States, collected: int | None = None) -> States:
     """The states after every step, (B, T, ...) each, in an exported graph.
 
     A Python loop would be exported with the number of steps of the example, one after another.
@@ -24,13 +24,16 @@ def loop_over_time(step: Step, entering: States, start: States) -> States:
         step: (states, what enters at this step) -> states; each tensor (B, ...).
         entering: what the steps read, (B, T, ...) each.
         start: the states before the first step, (B, ...) each.
+        collected: how many of the first states are given after every step, of the others only the last; None: all.
     """
     from torch._higher_order_ops.scan import scan  # has no public name yet
 
     def body(states: States, read: States) -> _Both:
         new = step(states, read)
-        return new, tuple([state.clone() for state in new])  # carried and collected: the operator forbids aliases
+        return new, tuple(
+            [state.clone() for state in new[:collected]]
+        )  # the operator forbids aliases of what is carried
 
     by_time = tuple([tensor.movedim(1, 0) for tensor in entering])  # (T, B, ...)
-    _, collected = scan(body, start, by_time)
-    return tuple([states.movedim(0, 1) for states in collected])
+    last, columns = scan(body, start, by_time)
+    return (*[states.movedim(0, 1) for states in columns], *last[len(columns) :])

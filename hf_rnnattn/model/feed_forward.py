@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from .norms import Connection
+from .norms import Connection, build_norm
 from .plain_linear import linear
 
 
@@ -51,4 +51,11 @@ def build_feed_forward(config: Any, size: int, inner_size: int) -> FeedForward |
         return None
     return FeedForward(
         size=size, inner_size=inner_size, activation=config.activation_function, dropout=config.activation_dropout
+    )
+
+
+def build_final_norm(config: Any, size: int) -> nn.Module:
+    """With norms before the sublayers, nothing has normalised the stream at the end of the stack."""
+    return (
+        build_norm(config.norm_type, size, config.layer_norm_eps) if config.norm_position == "pre" else nn.Identity()
     )

@@ -12,9 +12,10 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 
 from .loss_rnnattn import IGNORED
 from .mixers import reads_memory
-from .modeling_rnnattn import RnnAttnDecoder, RnnAttnPreTrainedModel, as_kind, create_masks_for_generate
+from .modeling_rnnattn import RnnAttnDecoder, RnnAttnPreTrainedModel, as_kind
 from .output_distribution import build_distribution, build_output
 from .plain_linear import linear
+from .self_attention_masks import create_masks_for_generate
 from .written_tokens import build_written_tokens
 
 
@@ -64,20 +65,26 @@ class RnnAttnDecoderModel(RnnAttnPreTrainedModel):
         return outputs
 
 
+# field -> the value with which a decoder needs no encoder, and what it does with another one
+NEEDS_NO_ENCODER: dict[str, tuple[Any, str]] = {
+    "decoder_init": ("zeros", "starts from"),
+    "context_vector": ("none", "is made of"),
+    "feed_context": (False, "reads"),
+    "hard_attention": ("none", "reads"),
+    "readout": ("hidden", "reads"),
+}
+
+
 def _check_needs_no_encoder(config: Any) -> None:
-    if config.hard_attention != "none":
-        raise ValueError(
-            f"hard_attention {config.hard_attention!r} reads an encoder: it must be 'none', or add_cross_attention "
-            "True"
-        )
     for entry in config.decoder_mixers:
         if reads_memory(entry):
             raise ValueError(f"decoder_mixers has {entry!r}, which reads an encoder: add_cross_attention must be True")
-    if config.decoder_init != "zeros":
-        raise ValueError(
-            f"decoder_init {config.decoder_init!r} starts from an encoder's output: it must be 'zeros', or "
-            "add_cross_attention True"
-        )
+    for name, (value, does) in NEEDS_NO_ENCODER.items():
+        given = getattr(config, name)
+        if given != value:
+            raise ValueError(
+                f"{name} {given!r} {does} an encoder's output: it must be {value!r}, or add_cross_attention True"
+            )
 
 
 class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):

@@ -11,6 +11,7 @@ from .inputs import first_and_last, mean_over_real
 from .mixers import cell_depth, encoder_states, recurs, split_mixer
 from .norms import build_cell_norm
 from .notation import State
+from .source_order import REVERSED_ENDS
 
 Summary = Callable[[Tensor, Tensor | None], Tensor]  # memory (B, S, C), mask (B, S) -> (B, C)
 # (projection, names of the states, number of the first of the encoder's states, summary) -> states
@@ -42,6 +43,7 @@ STARTS: dict[str, Start] = {
     "last": start_from_summary,
     "last_linear": start_linearly,
     "encoder_state": start_from_states,
+    "context": start_from_summary,  # the context vector is the summary
 }
 
 
@@ -80,11 +82,16 @@ def first_columns(config: Any, layer_idx: int) -> list[int]:
 
 
 def build_summary(config: Any) -> Summary | None:
-    """What makes one vector (B, C) of the encoder's output; None where none is needed."""
-    own = config.is_encoder_decoder  # else the encoder is another model, which this config does not describe
-    last = partial(where_it_ended, encoder_ends(config) if own else "last")
+    """What makes one vector (B, C) of the encoder's output; None where none is needed, or where it is made already."""
+    last = last_of_encoder(config)
     summaries: dict[str, Summary] = {"mean": mean_over_real, "last": last, "last_linear": last}
     return summaries.get(config.decoder_init)
+
+
+def last_of_encoder(config: Any) -> Summary:
+    """What picks the encoder's output where it ended: see ``where_it_ended``."""
+    own = config.is_encoder_decoder  # else the encoder is another model, which this config does not describe
+    return partial(where_it_ended, encoder_ends(config) if own else "last")
 
 
 def encoder_ends(config: Any) -> str:
@@ -92,6 +99,12 @@ def encoder_ends(config: Any) -> str:
 
     That is ``both``, or ``both_swapped`` where the half that ends at the first token comes first.
     """
+    ends = _last_layer_ends(config)
+    return REVERSED_ENDS[ends] if config.source_order == "reversed" else ends
+
+
+def _last_layer_ends(config: Any) -> str:
+    """The same among the places at which the encoder reads."""
     if not config.encoder_layers or not recurs(config.encoder_mixers[-1]):
         return "last"
     direction = config.encoder_directions[-1]

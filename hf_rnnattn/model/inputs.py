@@ -6,24 +6,20 @@ import torch
 from torch import Tensor
 
 
+def check_one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None, prefix: str) -> Tensor:
+    """The one of the two that was given; ValueError if none or both were."""
+    given = [inputs for inputs in (input_ids, inputs_embeds) if inputs is not None]
+    if len(given) != 1:
+        raise ValueError(f"exactly one of {prefix}input_ids and {prefix}inputs_embeds must be given, got {len(given)}")
+    return given[0]
+
+
 def check_lengths(inputs: Tensor, side: str) -> None:
     """Raises ValueError if a batch (B, T, ...) has no rows or no tokens."""
     if inputs.shape[0] == 0:
         raise ValueError("batch size is 0")
     if inputs.shape[1] == 0:
         raise ValueError(f"{side} length is 0")
-
-
-def one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None, prefix: str) -> Tensor:
-    """The one of the two that was given.
-
-    Raises:
-        ValueError: none was, or both.
-    """
-    given = [inputs for inputs in (input_ids, inputs_embeds) if inputs is not None]
-    if len(given) != 1:
-        raise ValueError(f"exactly one of {prefix}input_ids and {prefix}inputs_embeds must be given, got {len(given)}")
-    return given[0]
 
 
 def check_memory(memory: Tensor | None, rows: int, *, has_encoder: bool) -> None:

@@ -18,9 +18,10 @@ class MixerOutput(NamedTuple):
     hidden:  (B, T, D_out), in the dtype of the input.
     state:   the state after the last step, name -> (B, ...); empty if it was not asked for.
     steps:   name -> (B, T, ...), the state after each step (a masked step repeats its predecessor); None if not asked.
-    weights: (B, H, T, S) attention weights of a cell that attends, else None.
+    weights: (B, H, T, S) attention weights of a cell that attends to the encoder, else None.
     keys, values: what a cell with self-attention inside adds to the cache, else None.
     context: (B, T, C) what the cell read from the memory, else None.
+    self_weights: (B, H, T, P + T) weights of a cell's self-attention, over P earlier tokens and those read, else None.
 
     ``hidden``, ``state`` and ``steps`` may share memory: do not write into them.
     """
@@ -32,13 +33,14 @@ class MixerOutput(NamedTuple):
     keys: Tensor | None = None
     values: Tensor | None = None
     context: Tensor | None = None
+    self_weights: Tensor | None = None
 
 
 class RecurrentMixer(nn.Module):
     """Base class of every recurrent cell.
 
-    A cell implements ``run`` and declares ``state_names``; the width of every state is ``hidden_size`` unless
-    ``state_sizes`` says otherwise. It is built from explicit keyword-only sizes and never sees a config.
+    A cell implements ``run`` and declares ``state_names``; every state is a vector of width ``hidden_size`` unless
+    ``state_shapes`` says otherwise. It is built from explicit keyword-only sizes and never sees a config.
 
     Args:
         input_size: width D_in of the input.
@@ -48,9 +50,11 @@ class RecurrentMixer(nn.Module):
     kind: ClassVar[str] = "recurrent"
     reads_memory: ClassVar[bool] = False  # attends to the encoder inside the recurrence
     state_names: tuple[str, ...] = ("h",)
+    keeps_keys: ClassVar[bool] = False  # attends to its own past, whose keys and values the cache keeps
     takes_depth: ClassVar[bool] = False  # may be built of several inner cells, normalised inside
     least_depth: ClassVar[int] = 1
     takes_score: ClassVar[bool] = False  # may be built with any score of attention, and feed what it read back
+    takes_slots: ClassVar[bool] = False  # has a memory of its own, which it writes
 
     # The states that a decoder may start from a summary of the encoder, and all that it may start from the encoder's
     # own states: an LSTM's cell state is among the second only.
@@ -63,9 +67,9 @@ class RecurrentMixer(nn.Module):
         self.hidden_size = hidden_size
 
     @property
-    def state_sizes(self) -> dict[str, int]:
-        """Width of each named state."""
-        return dict.fromkeys(self.state_names, self.hidden_size)
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each named state, of one row of the batch."""
+        return dict.fromkeys(self.state_names, (self.hidden_size,))
 
     def init_weights(self) -> None:
         """Initialises the cell's own parameters; called once, after its linear layers got the default initialisation.
@@ -73,11 +77,11 @@ class RecurrentMixer(nn.Module):
         Uses ``transformers.initialization``, whose functions leave tensors alone that came from a checkpoint.
         """
 
-    def zero_state(self, batch: int, *, dtype: torch.dtype, device: torch.device) -> State:
-        """The state before the first token: zeros, (B, size) each, in float32 (float64 for float64 inputs)."""
+    def first_state(self, batch: int, *, dtype: torch.dtype, device: torch.device) -> State:
+        """The state before the first token, (B, ...) each, as a rule zeros; float32, or float64 as the inputs."""
         return {
-            name: torch.zeros(batch, size, dtype=state_dtype(dtype), device=device)
-            for name, size in self.state_sizes.items()
+            name: torch.zeros(batch, *shape, dtype=state_dtype(dtype), device=device)
+            for name, shape in self.state_shapes.items()
         }
 
     def forward(
@@ -94,8 +98,10 @@ class RecurrentMixer(nn.Module):
         Args:
             x: (B, T, D_in).
             mask: (B, T) bool, True for real tokens; None if all are real. A masked step carries the state unchanged.
-            state: the state to start from; names that are missing start at zero. Its tensors are never written to.
-            memory: for cells with ``reads_memory``: a ``Memory`` (keys (B, S, A), values (B, S, C), mask (B, S)).
+            state: the state to start from; names that are missing are those of ``first_state``. Its tensors are never
+                written to.
+            memory: for cells with ``reads_memory``: a ``Memory`` (keys (B, S, A), values (B, S, C), mask (B, S)); for
+                those with ``keeps_keys``: all keys and values so far, or None.
             return_steps: also return the state after every step.
             return_state: False if nobody needs the final state: then a fused kernel that cannot give it may be used.
 
@@ -109,7 +115,7 @@ class RecurrentMixer(nn.Module):
             raise ValueError(f"x must have at least one step, got {tuple(x.shape)}")
         start = state or {}
         if len(start) < len(self.state_names):
-            start = {**self.zero_state(x.shape[0], dtype=x.dtype, device=x.device), **start}
+            start = {**self.first_state(x.shape[0], dtype=x.dtype, device=x.device), **start}
         return self.run(x, mask, start, memory, return_steps, return_state)
 
     def run(
@@ -118,7 +124,19 @@ class RecurrentMixer(nn.Module):
         """``forward`` after its checks, with a complete state."""
         raise TypeError(f"{type(self).__name__} must define run()")
 
+    def gate_activations(self, x: Tensor, before: State) -> State:
+        """What the gates let through, under the letters of the cell's equations: (B, T, ...) each, in [0, 1].
+
+        All steps at once, for those who look into a cell: ``forward`` does without. Empty for cells without gates, and
+        for those whose gates depend on what they read of the encoder or belong to cells inside them.
+
+        Args:
+            x: (B, T, D_in).
+            before: name -> (B, T, ...), the state before each step.
+        """
+        return {}
+
 
 def carry(mask: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
-    """The state after one step: ``new`` (B, D) where ``mask`` (B,) is True, ``old`` elsewhere."""
-    return new if mask is None else torch.where(mask[:, None], new, old)
+    """The state after one step: ``new`` (B, ...) where ``mask`` (B,) is True, ``old`` elsewhere."""
+    return new if mask is None else torch.where(mask.view(-1, *[1] * (new.dim() - 1)), new, old)

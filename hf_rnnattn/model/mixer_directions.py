@@ -108,7 +108,9 @@ class DirectionalMixer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None, return_state: bool = False) -> MixerOutput:
         """x (B, T, D_in), mask (B, T) bool -> hidden (B, T, D).
 
-        With ``return_state`` also the states after each cell's last step, name -> (B, D), those of two cells joined.
+        With ``return_state`` also what the cells hand on: their ``encoder_states`` after the last step, (B, D) each,
+        those of two cells joined. Of cells that attend to themselves also the weights (B, H, T, T), those of two cells
+        as heads side by side.
         """
         cells = [(self.forward_cell, False), (self.backward_cell, True)]
         if self.swapped:
@@ -119,14 +121,22 @@ class DirectionalMixer(nn.Module):
             for (cell, backward), part in zip(cells, parts, strict=True)
             if cell is not None
         ]
-        state = {name: torch.cat([output.state[name] for output in outputs], dim=-1) for name in outputs[0].state}
-        halves = [output.hidden for output in outputs]
+        handed_on = next(cell for cell, _ in cells if cell is not None).encoder_states if return_state else ()
+        state = {name: torch.cat([output.state[name] for output in outputs], dim=-1) for name in handed_on}
+        weights = [output.self_weights for output in outputs if output.self_weights is not None]
+        return MixerOutput(
+            self._merged([output.hidden for output in outputs]),
+            state,
+            self_weights=torch.cat(weights, dim=1) if weights else None,
+        )
+
+    def _merged(self, halves: list[Tensor]) -> Tensor:
         if len(halves) == 1:
-            return MixerOutput(halves[0], state)
+            return halves[0]
         if self.merge == "sum":
-            return MixerOutput(halves[0] + halves[1], state)
+            return halves[0] + halves[1]
         joined = torch.cat(halves, dim=-1)  # (B, T, 2 D), or (B, T, D) of two halves
-        return MixerOutput(joined if self.merge_proj is None else self.merge_proj(joined), state)
+        return joined if self.merge_proj is None else self.merge_proj(joined)
 
 
 def _read(cell: RecurrentMixer, x: Tensor, mask: Tensor | None, backward: bool, return_state: bool) -> MixerOutput:
@@ -135,4 +145,5 @@ def _read(cell: RecurrentMixer, x: Tensor, mask: Tensor | None, backward: bool, 
         output: MixerOutput = cell(x, mask, return_state=return_state)
         return output
     output = cell(x.flip(1), None if mask is None else mask.flip(1), return_state=return_state)
-    return output._replace(hidden=output.hidden.flip(1))
+    weights = None if output.self_weights is None else output.self_weights.flip(2, 3)
+    return output._replace(hidden=output.hidden.flip(1), self_weights=weights)

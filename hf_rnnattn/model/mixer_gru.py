@@ -27,6 +27,7 @@ class GRUMixer(SteppingMixer):
     """
 
     gates: ClassVar[int] = 3
+    gate_letters: ClassVar[dict[str, int]] = {"r": 0, "z": 1}
     norm_blocks: ClassVar[tuple[int, ...]] = (2, 1)
 
     def step(self, entering: Tensor, recurrent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:

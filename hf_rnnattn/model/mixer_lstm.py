@@ -1,6 +1,6 @@
 """The long short-term memory."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import transformers.initialization as init
@@ -29,6 +29,7 @@ class LSTMMixer(SteppingMixer):
     """
 
     gates: ClassVar[int] = 4
+    gate_letters: ClassVar[dict[str, int]] = {"i": 0, "f": 1, "o": 3}
     norm_blocks: ClassVar[tuple[int, ...]] = (1, 1, 1, 1)
     state_names: tuple[str, ...] = ("h", "c")
     encoder_states: tuple[str, ...] = ("h", "c")
@@ -36,20 +37,29 @@ class LSTMMixer(SteppingMixer):
     def init_weights(self) -> None:
         """As every stepping cell, and the forget gate open: its bias is 1 (Jozefowicz et al. 2015)."""
         super().init_weights()
-        bias = self.input_to_gates.bias.new_zeros(4, self.hidden_size)
-        bias[1] = 1.0
-        init.copy_(self.input_to_gates.bias, bias.flatten())
+        init_forget_gate(self.input_to_gates.bias)
         for cell in self.transitions:
-            init.copy_(cell.input_bias if cell.input_to_gates is None else cell.input_to_gates.bias, bias.flatten())
+            init_forget_gate(cell.input_bias if cell.input_to_gates is None else cell.input_to_gates.bias)
 
     def step(self, entering: Tensor, recurrent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        # The sum is ours alone and nothing needs it again, so each gate is activated in its place.
-        i, f, g, o = (entering + recurrent).unsafe_chunk(4, 1)  # (B, D) each
-        c = torch.addcmul(f.sigmoid_() * state[1], i.sigmoid_(), g.tanh_())
-        return o.sigmoid_() * c.tanh(), c
+        return lstm_step(entering + recurrent, state[1])
 
     def step_kernel(self, x: Tensor, weights: list[Tensor], *state: Tensor) -> tuple[Tensor, ...]:
         return torch.lstm_cell(x, state, *weights)
 
     def sequence_kernel(self, x: Tensor, weights: list[Tensor], *state: Tensor) -> tuple[Tensor, ...]:
         return torch.lstm(x, state, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+
+
+def lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Equations (1) to (4): ``gates`` (B, 4 D), which nothing else may need, c (B, D) -> h, c (B, D)."""
+    i, f, g, o = gates.unsafe_chunk(4, -1)  # (B, D) each, activated in their places
+    c = torch.addcmul(f.sigmoid_() * c, i.sigmoid_(), g.tanh_())
+    return o.sigmoid_() * c.tanh(), c
+
+
+def init_forget_gate(bias: Any) -> None:
+    """Zeroes a bias (4 D,), but for the forget gate's, which becomes 1."""
+    gates = bias.new_zeros(4, len(bias) // 4)
+    gates[1] = 1.0
+    init.copy_(bias, gates.flatten())

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from .mixer_scanned import ScannedMixer
 from .mixer_transition import init_gates
+from .notation import State
 
 
 class MinGRUMixer(ScannedMixer):
@@ -38,3 +39,6 @@ class MinGRUMixer(ScannedMixer):
 
     def output(self, state: Tensor) -> Tensor:
         return state
+
+    def gate_activations(self, x: Tensor, before: State) -> State:
+        return {"z": self.gate(x).sigmoid()}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .mixer_base import MixerOutput, RecurrentMixer, carry
-from .notation import State
+from .notation import State, state_dtype
 from .plain_linear import linear
 from .scan import linear_scan
 
@@ -21,6 +21,11 @@ class ScannedMixer(RecurrentMixer):
     def __init__(self, *, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size)
         self.input_to_gates = nn.Linear(input_size, 2 * hidden_size)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """The gate's pre-activation (B, T, D) of x (B, T, D_in)."""
+        projected: Tensor = self.input_to_gates(x)
+        return projected.chunk(2, -1)[1].to(state_dtype(x.dtype))
 
     @abstractmethod
     def keep(self, gate: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from .mixer_scanned import ScannedMixer
 from .mixer_transition import init_gates
+from .notation import State
 
 
 class SSRUMixer(ScannedMixer):
@@ -41,6 +42,9 @@ class SSRUMixer(ScannedMixer):
 
     def output(self, state: Tensor) -> Tensor:
         return state.relu()
+
+    def gate_activations(self, x: Tensor, before: State) -> State:
+        return {"f": self.keep(self.gate(x))}
 
 
 class KimSSRUMixer(SSRUMixer):

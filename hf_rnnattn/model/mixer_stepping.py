@@ -38,6 +38,9 @@ class SteppingMixer(RecurrentMixer):
     transitions: Any  # a ModuleList
     gates: ClassVar[int]  # how many gates of width D a step computes
     norm_blocks: ClassVar[tuple[int, ...]]  # how many of them each norm of a split one covers
+    gate_letters: ClassVar[
+        dict[str, int]
+    ] = {}  # of those that are sigmoids of the sum of input and state: their places
     takes_depth: ClassVar[bool] = True
 
     def __init__(
@@ -134,6 +137,14 @@ class SteppingMixer(RecurrentMixer):
     def _first_cell(self, gates: Tensor, state: States, dtype: torch.dtype) -> States:
         recurrent = self.state_norm(self.state_to_gates(state[0].to(dtype))).to(state[0].dtype)  # (B, G D)
         return self.step(gates, recurrent, *state)
+
+    def gate_activations(self, x: Tensor, before: State) -> State:
+        """Of a deep transition, those of its first cell."""
+        h = before[self.state_names[0]]
+        entering = self.input_norm(self.input_to_gates(x)).to(h.dtype)  # (B, T, G D)
+        recurrent = self.state_norm(self.state_to_gates(h.to(x.dtype))).to(h.dtype)
+        blocks = (entering + recurrent).chunk(self.gates, -1)
+        return {letter: blocks[i].sigmoid() for letter, i in self.gate_letters.items()}
 
     def _fuse_step(self, x: Tensor, mask: Tensor | None, start: tuple[Tensor, ...]) -> Fused | None:
         """One step in torch's kernel: h (B, 1, D) and the state after it; None where that kernel does not apply."""

@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from .mixer_attention import FullAttentionMixer
+from .mixer_attention import FullAttentionMixer, SlidingAttentionMixer
 from .mixer_attentive import BahdanauGRUMixer
 from .mixer_conditional import ConditionalGRUMixer, ConditionalLSTMMixer
+from .mixer_fused import FusedMixer
 from .mixer_gru import GRUMixer
 from .mixer_lstm import LSTMMixer
 from .mixer_luong import LuongGRUMixer, LuongLSTMMixer
 from .mixer_mingru import MinGRUMixer
+from .mixer_ntm import NTMMixer
 from .mixer_rnn import ElmanMixer
 from .mixer_ssru import KimSSRUMixer, SSRUMixer
 
@@ -18,12 +20,15 @@ MIXERS: dict[str, type[Any]] = {
     "conditional_lstm": ConditionalLSTMMixer,
     "elman": ElmanMixer,
     "full_attention": FullAttentionMixer,
+    "fused": FusedMixer,
     "gru": GRUMixer,
     "kim_ssru": KimSSRUMixer,
     "lstm": LSTMMixer,
     "luong_gru": LuongGRUMixer,
     "luong_lstm": LuongLSTMMixer,
     "mingru": MinGRUMixer,
+    "ntm": NTMMixer,
+    "sliding_attention": SlidingAttentionMixer,
     "ssru": SSRUMixer,
 }
 
@@ -38,9 +43,9 @@ def split_mixer(entry: str) -> list[str]:
     for name in names:
         if name not in MIXERS:
             raise ValueError(f"unknown mixer {name!r}; choose from {', '.join(sorted(MIXERS))}")
-    attentions = [name for name in names if MIXERS[name].kind == "attention"]
-    if len(attentions) > 1:
-        raise ValueError(f"mixer {entry!r} joins {len(attentions)} attentions, at most 1 may keep keys and values")
+    keepers = [name for name in names if MIXERS[name].keeps_keys]
+    if len(keepers) > 1:
+        raise ValueError(f"mixer {entry!r} joins {len(keepers)} mixers that keep keys and values, at most 1 may")
     readers = [name for name in names if MIXERS[name].reads_memory]
     if len(readers) > 1:
         raise ValueError(f"mixer {entry!r} joins {len(readers)} mixers that read the encoder, at most 1 may")
@@ -53,8 +58,13 @@ def reads_memory(entry: str) -> bool:
 
 
 def attends_itself(entry: str) -> bool:
-    """Whether a part of the entry is self-attention, which has heads, keys and values."""
+    """Whether a part of the entry is self-attention, which needs the masks of the attention interface."""
     return any(MIXERS[name].kind == "attention" for name in split_mixer(entry))
+
+
+def keeps_keys(entry: str) -> bool:
+    """Whether a part of the entry has heads, and keys and values of its own: self-attention, alone or in a cell."""
+    return any(MIXERS[name].keeps_keys for name in split_mixer(entry))
 
 
 def recurs(entry: str) -> bool:
@@ -62,9 +72,19 @@ def recurs(entry: str) -> bool:
     return any(MIXERS[name].kind == "recurrent" for name in split_mixer(entry))
 
 
+def attention_options(name: str, window: int) -> dict[str, Any]:
+    """``window`` for self-attention that is cut to one, else nothing."""
+    return {"window": window} if MIXERS[name].mask_kind == "sliding_attention" else {}
+
+
 def cell_options(name: str, **options: Any) -> dict[str, Any]:
     """``depth``, ``cell_norm`` and ``norm_eps`` for a mixer that may be built of several cells, else nothing."""
     return options if MIXERS[name].takes_depth else {}
+
+
+def slot_options(name: str, **options: Any) -> dict[str, Any]:
+    """The sizes of a memory of slots for a mixer that has one, else nothing."""
+    return options if MIXERS[name].takes_slots else {}
 
 
 def cell_depth(depths: int | list[int] | None, entry: str, layer_idx: int) -> int:

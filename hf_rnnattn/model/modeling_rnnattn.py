@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 from transformers.generation import GenerationMixin
 from transformers.generation.candidate_generator import PromptLookupCandidateGenerator
-from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
+from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import (
     BaseModelOutput,
     Seq2SeqLMOutput,
@@ -31,27 +31,28 @@ from .attention import NOTHING_READ, Reading
 from .attention_hops import HopCrossAttention
 from .config_checks import check_config
 from .configuration_rnnattn import RnnAttnConfig
-from .decoder_cache import check_cache, new_cache, own_cache
+from .context_vector import build_context_vector, reads_at_every_step
+from .decoder_cache import check_cache, keep_context, kept_context, new_cache
 from .decoder_layer import Masks, RnnAttnDecoderLayer
 from .embeddings import build_embeddings
 from .encoder_layer import RnnAttnEncoderLayer, RnnAttnEncoderOutput
+from .feed_forward import build_final_norm
 from .initial_state import build_summary
 from .inputs import (
     as_bool_mask,
     check_lengths,
     check_memory,
+    check_one_of,
     check_states,
     continued,
     memory_mask_of,
-    one_of,
     positions_of,
 )
 from .lookup_rnnattn import SourceLookupCandidateGenerator, real_tokens
 from .loss_rnnattn import shift_tokens_right
 from .mixer_attention import FullAttentionMixer, MultiHeadCrossAttention, ScoredCrossAttention
-from .mixer_base import RecurrentMixer
-from .mixers import attends_itself
-from .norms import build_norm
+from .mixer_base import MixerOutput, RecurrentMixer
+from .mixer_directions import DirectionalMixer
 from .output_distribution import build_distribution, build_output, build_report
 from .outputs_rnnattn import RnnAttnDecoderOutput, RnnAttnModelOutput
 from .plain_linear import linear
@@ -59,11 +60,14 @@ from .pretrained_encoder_rnnattn import PretrainedEncoderMixin
 from .readout import build_readout
 from .saving_rnnattn import is_weights, save_at_once
 from .segment_pooling import SegmentPooling
+from .self_attention_masks import bidirectional_masks, causal_masks, create_masks_for_generate, mask_kinds
 from .shortlist_rnnattn import Candidates, ShortlistMixin
 from .source_length_rnnattn import SourceLengthMixin
+from .source_order import SOURCE_ORDERS
 from .written_tokens import build_written_tokens
 
 logger = logging.getLogger(__name__)
+SELF_WEIGHTS = MixerOutput._fields.index("self_weights")  # where cells put the weights of their self-attention
 
 
 class RnnAttnPreTrainedModel(PreTrainedModel):
@@ -182,13 +186,6 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
         return {"input_ids": ids, "decoder_input_ids": ids}
 
 
-def _final_norm(config: Any, size: int) -> nn.Module:
-    """With norms before the sublayers, nothing has normalised the stream at the end of the stack."""
-    return (
-        build_norm(config.norm_type, size, config.layer_norm_eps) if config.norm_position == "pre" else nn.Identity()
-    )
-
-
 def as_kind(config: Any, **flags: Any) -> Any:
     """The config with these flags set, a copy if that changes it: one config may serve several kinds of models."""
     if all(getattr(config, name) == value for name, value in flags.items()):
@@ -202,23 +199,28 @@ def as_kind(config: Any, **flags: Any) -> Any:
 class RnnAttnEncoder(RnnAttnPreTrainedModel):
     """Source ids to vectors: embeddings, then ``encoder_layers`` layers.
 
-    Shapes: input_ids (B, S) -> last_hidden_state (B, S, encoder_hidden_size).
+    Shapes: input_ids (B, S) -> last_hidden_state (B, S, encoder_hidden_size), that of each token at its place whatever
+        ``source_order`` is; ``hidden_states`` and ``attentions`` are in the order of reading.
     Padding, wherever it stands, changes nothing at the real positions.
     """
 
     _can_record_outputs = {
         "hidden_states": RnnAttnEncoderLayer,
-        "attentions": OutputRecorder(FullAttentionMixer, index=1),
+        "attentions": [
+            OutputRecorder(FullAttentionMixer, index=1),
+            OutputRecorder(DirectionalMixer, index=SELF_WEIGHTS),
+        ],
     }
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.embeddings = build_embeddings(config, "encoder")
         self.layers = nn.ModuleList([RnnAttnEncoderLayer(config, i) for i in range(config.encoder_layers)])
-        self.norm = _final_norm(config, config.encoder_hidden_size)
-        self.attends = any(map(attends_itself, config.encoder_mixers))
+        self.norm = build_final_norm(config, config.encoder_hidden_size)
+        self.mask_kinds = mask_kinds(config.encoder_mixers)
         # Without a decoder of ours nobody asks for the states, and a fused kernel that cannot give them may run.
         self.gives_states = config.is_encoder_decoder and config.decoder_init == "encoder_state"
+        self.order = SOURCE_ORDERS[config.source_order]
         self.gives_ids = config.is_encoder_decoder and config.copy_from_source
         pools = config.is_encoder_decoder and config.encoder_pooling != "none"
         self.pooling = SegmentPooling(config.encoder_pooling) if pools else None
@@ -260,23 +262,26 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
             ValueError: no rows, no tokens, a mask of another shape, or more positions than a learned table has.
             TypeError: a floating-point mask.
         """
-        inputs = one_of(input_ids, inputs_embeds, "")
+        inputs = check_one_of(input_ids, inputs_embeds, "")
         check_lengths(inputs, "source")
         batch, length = inputs.shape[:2]
-        self.embeddings.check_length(length, "source")
         mask = as_bool_mask(attention_mask, batch=batch, length=length, name="attention_mask")
-        if position_ids is None:
-            position_ids = positions_of(mask, 0, length, inputs.device)
-        hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, mask)
-        prepared = create_bidirectional_mask(self.config, hidden_states, mask) if self.attends else None
+        order = self.order(mask, length, inputs.device)
+        given, length, mask, positions = mask, order.length, order.mask, order.read(position_ids)
+        self.embeddings.check_length(length, "source")
+        if positions is None:
+            positions = positions_of(mask, 0, length, inputs.device)
+        read = (order.read(one) for one in (input_ids, inputs_embeds, token_type_ids))
+        hidden_states = self.embeddings(*read, positions, mask)
+        prepared = bidirectional_masks(self.config, self.mask_kinds, hidden_states, mask)
         ends: list[Tensor] = []
         for layer in self.layers:
             hidden_states, *states = layer(hidden_states, mask, prepared, self.gives_states, **kwargs)
             ends += states
         final_states = torch.stack(ends, dim=1).to(hidden_states.dtype) if ends else None
-        hidden_states, memory_mask = self.norm(hidden_states), None
+        hidden_states, memory_mask = order.put_back(self.norm(hidden_states)), None
         if self.pooling is not None:
-            hidden_states, memory_mask = self.pooling(hidden_states, token_type_ids, mask)
+            hidden_states, memory_mask = self.pooling(hidden_states, token_type_ids, given)
         return RnnAttnEncoderOutput(
             last_hidden_state=hidden_states,
             final_states=final_states,
@@ -301,7 +306,10 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
 
     _can_record_outputs = {
         "hidden_states": DECODER_STATES,
-        "attentions": OutputRecorder(FullAttentionMixer, index=1),
+        "attentions": [
+            OutputRecorder(FullAttentionMixer, index=1),
+            OutputRecorder(RecurrentMixer, index=SELF_WEIGHTS),
+        ],
         "cross_attentions": [
             OutputRecorder(MultiHeadCrossAttention, index=1),
             OutputRecorder(ScoredCrossAttention, index=1),
@@ -317,12 +325,15 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         self.layers = nn.ModuleList(
             [RnnAttnDecoderLayer(config, i, has_encoder=has_encoder) for i in range(config.decoder_layers)]
         )
-        self.norm = _final_norm(config, config.hidden_size)
-        self.readout = build_readout(config, self.layers)
+        self.norm = build_final_norm(config, config.hidden_size)
+        self.readout = build_readout(config)
         self.report = build_report(config)
-        self.attends = any(map(attends_itself, config.decoder_mixers))
+        self.mask_kinds = mask_kinds(config.decoder_mixers)
         self.summarise = build_summary(config)
+        self.context_vector = build_context_vector(config)
         self.starts_from_states = config.decoder_init == "encoder_state"
+        self.starts_from_context = config.decoder_init == "context"
+        self.steps_read_context = reads_at_every_step(config)
         layers: Any = self.layers
         self.states_started = sum(len(names) for layer in layers for names in layer.start_names)
         self.attends_multi_head = any(isinstance(module, MultiHeadCrossAttention) for module in self.modules())
@@ -378,7 +389,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
                 shape, a cache of another kind, or too many positions.
             TypeError: a floating-point mask.
         """
-        inputs = one_of(input_ids, inputs_embeds, "decoder_")
+        inputs = check_one_of(input_ids, inputs_embeds, "decoder_")
         check_lengths(inputs, "target")
         check_memory(encoder_hidden_states, inputs.shape[0], has_encoder=self.has_encoder)
         if use_cache and past_key_values is None:
@@ -389,42 +400,51 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         past = 0 if past_key_values is None else past_key_values.get_seq_length()
         if isinstance(past, int):
             self.embeddings.check_length(past + length, "target")
+        prepared: dict[str, Any] | None
         if isinstance(attention_mask, dict):
-            mask, causal_mask, positions = (attention_mask[key] for key in MASKS_FOR_GENERATE)
+            mask, positions = attention_mask["recurrent"], attention_mask["positions"]
+            prepared = {kind: attention_mask[kind] for kind in self.mask_kinds}
         else:
             whole = as_bool_mask(attention_mask, batch=batch, length=past + length, name="decoder_attention_mask")
             mask = None if whole is None else whole[:, -length:]
-            causal_mask, positions = whole, positions_of(whole, past, length, inputs.device)
+            prepared, positions = None, positions_of(whole, past, length, inputs.device)
         positions = positions if position_ids is None else position_ids
         embedded = hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, positions, mask)
-        if self.attends:
-            causal_mask = create_causal_mask(self.config, hidden_states, causal_mask, own_cache(past_key_values))
-        masks, memory, summary = Masks(mask, causal_mask, None, None), None, None
+        if prepared is None:
+            prepared = causal_masks(self.config, self.mask_kinds, hidden_states, whole, past_key_values)
+        masks, memory, summary, vector = Masks(mask, prepared, None, None), None, None, None
         if encoder_hidden_states is not None:
-            masks = self._masks(hidden_states, mask, causal_mask, encoder_hidden_states, encoder_attention_mask)
-            memory, summary = self.read_encoder(
+            masks = self._masks(hidden_states, mask, prepared, encoder_hidden_states, encoder_attention_mask)
+            memory, summary, vector = self.read_encoder(
                 encoder_hidden_states, masks.memory_mask, past_key_values, encoder_final_states
             )
         reading = NOTHING_READ
         for layer in self.layers:
             hidden_states, *read = layer(
-                hidden_states, memory, summary, masks, past_key_values=past_key_values, use_cache=use_cache, **kwargs
+                hidden_states,
+                memory,
+                summary,
+                reading.context if vector is None else vector,
+                masks,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                **kwargs,
             )
             reading = reading if read[0] is None else Reading(*read)
         hidden_states = self.norm(hidden_states)
-        read_out = self.readout(embedded, hidden_states, reading.context)
+        read_out = self.readout(embedded, hidden_states, vector if reading.context is None else reading.context)
         last_hidden_state, told = self.report(read_out, embedded, hidden_states, reading, encoder_source_ids)
         return RnnAttnDecoderOutput(last_hidden_state=last_hidden_state, past_key_values=past_key_values, reading=told)
 
     def _masks(
-        self, x: Tensor, mask: Tensor | None, causal_mask: Any, memory: Tensor, memory_mask: Tensor | None
+        self, x: Tensor, mask: Tensor | None, own: dict[str, Any], memory: Tensor, memory_mask: Tensor | None
     ) -> Masks:
         batch, length = memory.shape[:2]
         memory_mask = as_bool_mask(memory_mask, batch=batch, length=length, name="attention_mask")
         prepared = None
         if self.attends_multi_head:
             prepared = create_bidirectional_mask(self.config, x, memory_mask, encoder_hidden_states=memory)
-        return Masks(mask, causal_mask, memory_mask, prepared)
+        return Masks(mask, own, memory_mask, prepared)
 
     def read_encoder(
         self,
@@ -432,24 +452,32 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         mask: Tensor | None,
         past_key_values: Any,
         final_states: Tensor | None = None,
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """The encoder's output clean of padding, and its summary (B, C), or its states; None for what the cache holds.
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """What the layers read of the encoder, made once a sequence.
+
+        That is its output clean of padding, its summary (B, C) or its states, and the context vector (B, 1, C). The
+        first two are None once the cache holds what the layers made of them; the last, which every step reads, is kept
+        there, so that it follows beams and need not be summed up again.
 
         Raises:
             ValueError: the encoder's states are missing or have another shape than (B, N, C).
         """
         if past_key_values is not None and past_key_values.is_updated.get(len(self.layers) - 1):
-            return None, None
+            return None, None, kept_context(past_key_values)
         memory = encoder_hidden_states
         if mask is not None:
             memory = torch.where(mask[..., None], memory, 0.0)
+        summary = None if self.summarise is None else self.summarise(memory, mask)
         if self.starts_from_states:
-            return memory, check_states(final_states, memory, self.states_started)
-        return memory, None if self.summarise is None else self.summarise(memory, mask)
-
-
-# What ``create_masks_for_generate`` makes: the mask of recurrences, the mask of self-attention, positions.
-MASKS_FOR_GENERATE = ("recurrent", "full_attention", "positions")
+            summary = check_states(final_states, memory, self.states_started)
+        if self.context_vector is None:
+            return memory, summary, None
+        vector = self.context_vector(memory, mask)
+        summary = vector if self.starts_from_context else summary
+        if not self.steps_read_context:
+            return memory, summary, None
+        keep_context(past_key_values, vector)
+        return memory, summary, vector[:, None]
 
 
 class RnnAttnModel(RnnAttnPreTrainedModel):
@@ -568,29 +596,6 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
                 "are made from input_ids only where both sides have one table of embeddings"
             )
         return shift_tokens_right(input_ids, self.config.pad_token_id, self.config.decoder_start_token_id)
-
-
-def create_masks_for_generate(
-    config: Any,
-    inputs_embeds: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    past_key_values: Cache,
-    **kwargs: Any,
-) -> dict[str, torch.Tensor | None]:
-    """The decoder's masks for one step with a static cache, made outside of the compiled graph.
-
-    A recurrence needs the two-dimensional mask that transformers' own version folds into a four-dimensional one.
-    """
-    batch, length = inputs_embeds.shape[:2]
-    past = int(past_key_values.get_seq_length())
-    mask = as_bool_mask(attention_mask, batch=batch, length=past + length, name="decoder_attention_mask")
-    attends = any(map(attends_itself, config.decoder_mixers))
-    cache = own_cache(past_key_values)
-    return {
-        "recurrent": None if mask is None else mask[:, -length:],
-        "full_attention": create_causal_mask(config, inputs_embeds, mask, cache) if attends else None,
-        "positions": positions_of(mask, past, length, inputs_embeds.device),
-    }
 
 
 class RnnAttnForConditionalGeneration(

@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .context_vector import context_width
 from .norms import build_cell_norm
 
-READOUTS = ("hidden", "deep")
+READOUTS = ("hidden", "deep", "concat")
 
 
 class HiddenReadout(nn.Module):
@@ -31,8 +32,8 @@ class DeepReadout(nn.Module):
 
         r_t = tanh(W_y y_{t-1} + b_y + W_s s_t + b_s + W_c c_t + b_c)   (1)
 
-    of the token that was read, the decoder's output, and the context that was read of the encoder. With norms, each of
-    the three summands is normalised.
+    of the token that was read, the decoder's output, and the context that was read of the encoder, or the context
+    vector. With norms, each of the three summands is normalised.
 
     Args:
         embedding_size: width E of a token's vector y, and of the result.
@@ -40,7 +41,7 @@ class DeepReadout(nn.Module):
         context_size: width C of the context c.
         cell_norm, norm_eps: see ``SteppingMixer``.
 
-    Shapes: embedded (B, T, E), hidden (B, T, D), context (B, T, C) -> (B, T, E).
+    Shapes: embedded (B, T, E), hidden (B, T, D), context (B, T or 1, C) -> (B, T, E).
     Reference: tests/reference.py::deep_readout.
     """
 
@@ -59,24 +60,48 @@ class DeepReadout(nn.Module):
         Raises:
             ValueError: there is no context.
         """
-        if context is None:
-            raise ValueError("readout 'deep' needs a context, but no layer read the encoder")
-        parts = zip(self.projections, self.norms, (embedded, hidden, context), strict=True)
+        parts = zip(self.projections, self.norms, (embedded, hidden, _needed(context, "deep")), strict=True)
         summands = [norm(project(x)) for project, norm, x in parts]
         return torch.tanh(summands[0] + summands[1] + summands[2])
 
 
-def build_readout(config: Any, layers: Any) -> HiddenReadout | DeepReadout:
-    """The read-out of a decoder with these layers."""
+class ConcatReadout(nn.Module):
+    """The decoder's output beside what was read of the encoder, [s_t; c_t]: Wu et al. 2016 and Chen et al. 2018.
+
+    Shapes: hidden (B, T, D), context (B, T or 1, C) -> (B, T, D + C).
+    """
+
+    def __init__(self, *, hidden_size: int, context_size: int) -> None:
+        super().__init__()
+        self.output_size = hidden_size + context_size
+
+    def forward(self, embedded: Tensor, hidden: Tensor, context: Tensor | None) -> Tensor:
+        """What the output matrix reads.
+
+        Raises:
+            ValueError: there is no context.
+        """
+        beside = _needed(context, "concat").expand(*hidden.shape[:-1], -1)
+        return torch.cat([hidden, beside.to(hidden.dtype)], dim=-1)
+
+
+def _needed(context: Tensor | None, kind: str) -> Tensor:
+    if context is None:
+        raise ValueError(f"readout {kind!r} needs a context, but no layer read the encoder and there is no vector")
+    return context
+
+
+def build_readout(config: Any) -> HiddenReadout | DeepReadout | ConcatReadout:
+    """The read-out of a decoder."""
     if config.readout == "hidden":
         return HiddenReadout(config.hidden_size)
-    last = [layer for layer in layers if layer.reads_encoder][-1]
-    # What these find has been mapped to the decoder's width.
-    mapped = last.cross_attention is not None and config.cross_attention in ("multi_head", "hops")
+    width = context_width(config, config.decoder_layers) or config.encoder_hidden_size
+    if config.readout == "concat":
+        return ConcatReadout(hidden_size=config.hidden_size, context_size=width)
     return DeepReadout(
         embedding_size=config.embedding_size,
         hidden_size=config.hidden_size,
-        context_size=config.hidden_size if mapped else config.encoder_hidden_size,
+        context_size=width,
         cell_norm=config.cell_norm,
         norm_eps=config.layer_norm_eps,
     )

@@ -110,7 +110,14 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"decoder_mixers": ["gru+", "gru"]}, "unknown mixer ''; choose from"),
     ({"encoder_mixers": ["bahdanau_gru", "gru"]}, "encoder_mixers has 'bahdanau_gru', which reads an encoder"),
-    ({"decoder_mixers": ["full_attention+full_attention", "gru"]}, "joins 2 attentions, at most 1"),
+    (
+        {"decoder_mixers": ["fused+full_attention", "gru"]},
+        "mixer 'fused+full_attention' joins 2 mixers that keep keys and values, at most 1 may",
+    ),
+    (
+        {"encoder_mixers": ["fused", "gru"], "encoder_attention_heads": 16},
+        "encoder_hidden_size (16) must be divisible by twice encoder_attention_heads (32) for 'fused' cells",
+    ),
     ({"decoder_mixers": ["luong_gru+bahdanau_gru", "gru"]}, "joins 2 mixers that read the encoder, at most 1 may"),
     ({"encoder_layers": 2, "encoder_mixers": ["gru"] * 3}, "encoder_mixers has 3 entries, encoder_layers is 2"),
     ({"decoder_layers": 3, "decoder_mixers": ["gru"] * 2}, "decoder_mixers has 2 entries, decoder_layers is 3"),
@@ -133,6 +140,19 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
         "cross_attention 'dot' needs one width, got hidden_size 16 and encoder_hidden_size 8",
     ),
     ({"cross_attention": "none", "readout": "deep"}, "readout 'deep' needs what the decoder reads of the encoder"),
+    (
+        {"source_order": "doubled", "decoder_init": "last", "encoder_mixers": ["gru"]},
+        "decoder_init 'last' needs the output where the encoder ended, which source_order 'doubled' gives of",
+    ),
+    ({"decoder_init": "context"}, "decoder_init 'context' needs a context_vector, got 'none'"),
+    (
+        {"context_vector": "sum"},
+        "context_vector 'sum' is read by nothing: decoder_init must be 'context', feed_contex",
+    ),
+    (
+        {"feed_context": True, "decoder_mixers": ["gru", "conditional_gru"], "cross_attention": "none"},
+        "feed_context needs a context_vector, or a layer below the last that reads the encoder, got context_vector 'n",
+    ),
     (
         {"decoder_mixers": ["conditional_gru", "gru"], "decoder_cell_depths": 1},
         "decoder_cell_depths must be in [2, 1024] for 'conditional_gru', got 1",
@@ -180,7 +200,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"hard_attention": "marginal", "cross_attention": "dot", "copy_from_source": True},
-        "copy_from_source must be False with hard_attention 'marginal'",
+        "copy_from_source must be False with hard_attention 'marginal', got True",
     ),
     ({"activation_function": "gelou"}, "activation_function 'gelou' is not one of transformers' ACT2FN"),
     ({"embedding_size": 9, "decoder_position_embedding": "sinusoidal"}, "embedding_size must be even for sinusoidal"),

@@ -199,7 +199,7 @@ def test_a_decoder_of_another_encoder_learns_and_keeps_the_logits_asked_for(kind
     whole = run(model.eval(), input_ids=ids, encoder_hidden_states=memory).logits
     last = run(model, input_ids=ids, encoder_hidden_states=memory, logits_to_keep=1).logits
     assert_close(last, whole[:, -1:], **EXACT)
-    with pytest.raises(ValueError, match=f"hard_attention '{kind}' reads an encoder: it must be 'none', or add_cross"):
+    with pytest.raises(ValueError, match=f"hard_attention '{kind}' reads an encoder's output: it must be 'none'"):
         RnnAttnForCausalLM(tiny_config(**FIELDS, hard_attention=kind))
 
 

