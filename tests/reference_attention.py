@@ -187,3 +187,32 @@ def copy_distribution(
     for j, token in enumerate(source):
         p[token] += (1 - generates) * alpha[j]
     return p
+
+
+def hop_attention(
+    keys: list[Tensor], values: list[Tensor], query_map: Tensor, x: Tensor, slots: list[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """u_{K+1} for one query, and the weights of each hop; ``keys`` and ``values``: A_k and C_k."""
+    u, hops = x, []
+    for key, value in zip(keys, values, strict=True):
+        exponentials = torch.stack([torch.exp(u @ (key @ slot)) for slot in slots])
+        p = exponentials / exponentials.sum()
+        hops.append(p)
+        u = query_map @ u + sum(weight * (value @ slot) for weight, slot in zip(p, slots, strict=True))
+    return u, hops
+
+
+def segment_slots(x: Tensor, segments: list[int], real: list[bool], *, position: bool) -> dict[int, Tensor]:
+    """Place of each segment's last token -> its slot, for one row (S, C)."""
+    slots: dict[int, Tensor] = {}
+    width = x.shape[1]
+    for segment in {number for number, there in zip(segments, real, strict=True) if there}:
+        places = [i for i in range(len(x)) if real[i] and segments[i] == segment]
+        total = torch.zeros_like(x[0])
+        for j, place in enumerate(places, start=1):
+            for c in range(1, width + 1):
+                count = len(places)
+                weight = (1 - j / count) - (c / width) * (1 - 2 * j / count) if position else 1.0
+                total[c - 1] += weight * x[place, c - 1]
+        slots[places[-1]] = total
+    return slots

@@ -70,8 +70,8 @@ def context_width(config: Any, below: int) -> int:
     entry = config.decoder_mixers[reading[-1]]
     if reads_with_heads(entry):
         return int(config.attention_size)
-    multi_head = config.cross_attention == "multi_head" and not reads_memory(entry)
-    return int(config.hidden_size if multi_head else config.encoder_hidden_size)
+    mapped = config.cross_attention in ("multi_head", "hops")  # what these find has the decoder's width
+    return int(config.hidden_size if mapped and not reads_memory(entry) else config.encoder_hidden_size)
 
 
 def reads_at_every_step(config: Any) -> bool:
