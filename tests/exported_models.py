@@ -76,6 +76,12 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_mixers": ["ntm", "ntm+full_attention"],
         "decoder_init": "mean",
     },
+    "rglru": {
+        "encoder_mixers": ["rglru"],
+        "encoder_merge": "sum",
+        "decoder_mixers": ["rglru", "rglru+full_attention"],
+        "decoder_init": "last",
+    },
     "ssru": {
         "encoder_mixers": ["ssru", "kim_ssru"],
         "encoder_directions": "backward",

@@ -23,6 +23,7 @@ class FullAttentionMixer(MultiHeadAttention):
     reads_memory: ClassVar[bool] = False
     keeps_keys: ClassVar[bool] = True
     takes_depth: ClassVar[bool] = False
+    takes_blocks: ClassVar[bool] = False
     takes_score: ClassVar[bool] = False
     least_depth: ClassVar[int] = 1
 

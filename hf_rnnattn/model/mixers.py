@@ -11,6 +11,7 @@ from .mixer_lstm import LSTMMixer
 from .mixer_luong import LuongGRUMixer, LuongLSTMMixer
 from .mixer_mingru import MinGRUMixer
 from .mixer_ntm import NTMMixer
+from .mixer_rglru import RGLRUMixer
 from .mixer_rnn import ElmanMixer
 from .mixer_ssru import KimSSRUMixer, SSRUMixer
 
@@ -28,6 +29,7 @@ MIXERS: dict[str, type[Any]] = {
     "luong_lstm": LuongLSTMMixer,
     "mingru": MinGRUMixer,
     "ntm": NTMMixer,
+    "rglru": RGLRUMixer,
     "ssru": SSRUMixer,
 }
 
@@ -69,6 +71,11 @@ def keeps_keys(entry: str) -> bool:
 def recurs(entry: str) -> bool:
     """Whether a part of the entry is recurrent, and so reads in a direction."""
     return any(MIXERS[name].kind == "recurrent" for name in split_mixer(entry))
+
+
+def divides_width(entry: str) -> bool:
+    """Whether a part of the entry divides its width among the heads of attention."""
+    return any(MIXERS[name].keeps_keys or MIXERS[name].takes_blocks for name in split_mixer(entry))
 
 
 def cell_options(name: str, **options: Any) -> dict[str, Any]:
