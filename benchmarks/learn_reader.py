@@ -23,7 +23,7 @@ from hf_rnnattn.model.tokenization_rnnattn import RnnAttnTokenizer
 from hf_rnnattn.tokenizer_training import train_tokenizer
 
 BUDGET: dict[str, Any] = {
-    "steps": 1000,
+    "steps": 800,
     "batch": 32,
     "learning_rate": 5e-3,
     "init_std": INIT_STD[has_norms("reader")],
