@@ -11,6 +11,7 @@ from hf_rnnattn import RnnAttnForConditionalGeneration
 from hf_rnnattn.exported_graphs import DecoderStepGraph, EncoderGraph, Named, dynamic_axes, holds_keys
 from hf_rnnattn.model.alignment_rnnattn import eager_attention
 from hf_rnnattn.model.plain_linear import has_usual_weights
+from hf_rnnattn.model.source_order import READINGS
 
 # Sizes of the example that is traced: all different, so that none is taken for another.
 EXAMPLE = {"batch": 3, "source": 5, "past": 4}
@@ -92,7 +93,8 @@ def max_length(model: Any, side: str) -> int | None:
     """How many tokens ``encoder`` or ``decoder`` can read; None: any number."""
     embeddings = getattr(model.model, side).embeddings
     limited = getattr(embeddings.position_embeddings, "limited", False)
-    return embeddings.max_position_embeddings if limited else None
+    readings = READINGS[model.config.source_order] if side == "encoder" else 1
+    return embeddings.max_position_embeddings // readings if limited else None
 
 
 def encoder_example(model: Any) -> dict[str, Any]:

@@ -196,6 +196,7 @@ PRESETS: dict[str, Preset] = {
             "hidden_size": 256,
             "encoder_mixers": ["lstm"] * 3,
             "encoder_directions": "forward",
+            "source_order": "reversed",
             "decoder_mixers": ["luong_lstm"],
             "decoder_cell_depths": 3,
             "cross_attention": "additive",

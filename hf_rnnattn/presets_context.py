@@ -1,4 +1,4 @@
-"""Presets with one vector between source and target: how it is formed, and how it is used."""
+"""Presets with one vector between source and target: how it is formed and used, and in which order the source is."""
 
 from .preset_fields import ONE_VECTOR, Fields, Preset
 
@@ -20,6 +20,14 @@ USES: dict[str, tuple[str, Fields]] = {
 # The vector is the whole source: one token, or one row of inputs_embeds.
 VECTOR_IN: Fields = {**ONE_VECTOR, "encoder_layers": 0, "encoder_mixers": [], "decoder_mixers": ["lstm"]}
 
+# Stacks of LSTMs, the decoder's starting where the encoder's ended.
+STACKS: Fields = {**ONE_VECTOR, "encoder_directions": "forward", "decoder_init": "encoder_state"}
+
+
+def _lstms(depth: int) -> Fields:
+    return {"encoder_mixers": ["lstm"] * depth, "decoder_mixers": ["lstm"] * depth}
+
+
 CONTEXT_PRESETS: dict[str, Preset] = {
     **{
         f"seq2seq-{kind}{suffix}": Preset(
@@ -37,6 +45,16 @@ CONTEXT_PRESETS: dict[str, Preset] = {
         for kind, vector in VECTORS.items()
         for suffix, (use, fields) in USES.items()
     },
+    "seq2seq-reversed": Preset(
+        "four LSTM layers a side, one vector between them, the source read from its end",
+        "Sutskever et al. 2014, Sequence to Sequence Learning with Neural Networks",
+        {**STACKS, "hidden_size": 1000, **_lstms(4), "source_order": "reversed"},
+    ),
+    "seq2seq-doubled": Preset(
+        "two LSTM layers a side, one vector between them, the source read twice",
+        "Zaremba and Sutskever 2014, Learning to Execute",
+        {**STACKS, "hidden_size": 400, **_lstms(2), "source_order": "doubled"},
+    ),
     "vec2seq-first": Preset(
         "one vector in, a sequence out: the vector enters the first step",
         "Karpathy and Fei-Fei 2015, Deep Visual-Semantic Alignments for Generating Image Descriptions",

@@ -59,6 +59,7 @@ EXPORTED: dict[str, dict[str, Any]] = {
     "gru": {
         "encoder_mixers": ["gru"],
         "encoder_merge": "concat",
+        "source_order": "reversed",
         "decoder_mixers": ["gru"],
         "decoder_init": "last",
     },
@@ -76,6 +77,10 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_mixers": ["ntm", "ntm+full_attention"],
         "decoder_init": "mean",
     },
+    "sliding_attention": {
+        "encoder_mixers": ["sliding_attention", "gru+full_attention"],
+        "decoder_mixers": ["lstm+sliding_attention", "full_attention"],
+    },
     "ssru": {
         "encoder_mixers": ["ssru", "kim_ssru"],
         "encoder_directions": "backward",
@@ -88,6 +93,7 @@ EXPORTED: dict[str, dict[str, Any]] = {
     },
     "additive": {
         "encoder_mixers": ["full_attention"],
+        "source_order": "doubled",
         "decoder_mixers": ["full_attention", "mingru+lstm"],
         "cross_attention": "additive",
         "norm_position": "none",

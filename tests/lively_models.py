@@ -55,6 +55,13 @@ DECODERS: dict[str, dict[str, Any]] = {
         "feed_context": True,
     },
     "reading_fed": {"decoder_mixers": ["bahdanau_gru", "lstm"], "feed_context": True, "readout": "concat"},
+    "source_reversed": {
+        "encoder_mixers": ["lstm"],
+        "decoder_mixers": ["lstm"],
+        "source_order": "reversed",
+        "decoder_init": "encoder_state",
+    },
+    "source_doubled": {"decoder_mixers": ["gru"], "source_order": "doubled", "cross_attention": "general"},
     "deep_readout": {
         "decoder_mixers": ["conditional_gru", "lstm"],
         "decoder_cell_depths": [3, 2],

@@ -36,6 +36,7 @@ def tiny_config(**overrides: Any) -> RnnAttnConfig:
         "encoder_ffn_dim": 24,
         "decoder_ffn_dim": 24,
         "attention_size": 12,
+        "attention_window": 3,  # smaller than sources and targets
         "memory_slots": 5,
         "memory_slot_size": 4,
         "memory_heads": 2,
@@ -177,6 +178,17 @@ ZOO: dict[str, dict[str, Any]] = {
         for merge in ("concat", "concat_project", "sum")
     },
     "alternating": {"encoder_mixers": ["lstm", "lstm"], "encoder_directions": ["forward", "backward"]},
+    # the order of the source
+    "source_reversed": {
+        "encoder_mixers": ["gru", "full_attention"],
+        "source_order": "reversed",
+        "decoder_init": "last",
+    },
+    "source_doubled": {
+        "encoder_mixers": ["lstm", "full_attention"],
+        "source_order": "doubled",
+        "decoder_init": "mean",
+    },
     # where recurrent decoders start
     **{
         f"decoder_init_{kind}": {"decoder_init": kind, "decoder_mixers": ["lstm", "ssru+full_attention"]}

@@ -37,6 +37,8 @@ def reconcile(fields: dict[str, Any]) -> None:
         fields["encoder_vocab_size"] = None
         fields["share_encoder_decoder_embeddings"] = True
     reconcile_context(fields)
+    if fields["source_order"] == "doubled":
+        fields["encoder_directions"] = ["forward"] * len(fields["encoder_mixers"])
     if fields["decoder_init"] == "encoder_state":
         fields["encoder_merge"] = "concat"
         fields["encoder_mixers"] = ["gru"] * len(fields["encoder_mixers"])
@@ -74,6 +76,7 @@ def valid_fields(draw: st.DrawFn) -> dict[str, Any]:
         "encoder_ffn_dim": draw(st.sampled_from([0, 5])),
         "decoder_ffn_dim": draw(st.sampled_from([0, 5])),
         "attention_size": draw(st.sampled_from([None, 1, 3])),
+        "attention_window": draw(st.integers(1, 4)),
         "memory_slots": draw(st.sampled_from([1, 2, 5])),
         "memory_slot_size": draw(st.integers(1, 3)),
         "memory_heads": draw(st.integers(1, 2)),

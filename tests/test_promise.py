@@ -35,11 +35,13 @@ OLD_BEHAVIOUR: dict[str, Any] = {
     "decoder_init_cell": False,
     "context_vector": "none",
     "feed_context": False,
+    "source_order": "given",
     "residual_start": 0,
     "memory_slots": 128,  # of a mixer that those checkpoints could not have
     "memory_slot_size": 20,
     "memory_heads": 1,
     "readout": "hidden",
+    "attention_window": 128,  # of a mixer that those checkpoints could not have
     "classifier_pooling": "mean",
     "copy_from_source": False,
 }

@@ -11,7 +11,8 @@ from typing import Any
 from transformers.activations import ACT2FN
 
 from .attention_scores import SCORES
-from .context_vector import CONTEXT_VECTORS, reading_layers
+from .config_checks_context import check_context, check_source_order
+from .context_vector import CONTEXT_VECTORS
 from .embeddings import POSITION_EMBEDDINGS
 from .initial_state import STARTS
 from .mixer_directions import DIRECTIONS, MERGES
@@ -20,6 +21,7 @@ from .mixers import MIXERS, cell_depth, encoder_states, keeps_keys, reads_memory
 from .norms import CELL_NORMS, NORM_POSITIONS, NORMS
 from .pooling import POOLINGS
 from .readout import READOUTS
+from .source_order import SOURCE_ORDERS
 
 MAX_SIZE = 65536
 MAX_VOCABULARY = 2**24
@@ -32,6 +34,7 @@ CHOICES = {
     "classifier_pooling": POOLINGS,
     "context_vector": CONTEXT_VECTORS,
     "decoder_init": tuple(STARTS),
+    "source_order": tuple(SOURCE_ORDERS),
     "readout": READOUTS,
     "attentional_activation": tuple(ACTIVATIONS),
     "norm_position": NORM_POSITIONS,
@@ -55,6 +58,7 @@ BOUNDS = {
     "decoder_layers": (1, MAX_LAYERS),
     "encoder_attention_heads": (1, MAX_SIZE),
     "decoder_attention_heads": (1, MAX_SIZE),
+    "attention_window": (1, MAX_VOCABULARY),
     "encoder_ffn_dim": (0, 2 * MAX_SIZE),
     "decoder_ffn_dim": (0, 2 * MAX_SIZE),
     "max_position_embeddings": (1, MAX_VOCABULARY),
@@ -82,6 +86,7 @@ def check_config(config: Any) -> None:
     _check_widths(fields)
     _check_reading(fields)
     _check_copying(fields)
+    check_source_order(config)
     _check_encoder_states(fields)
     _check_tokens(fields)
 
@@ -164,32 +169,7 @@ def _check_reading(fields: dict[str, Any]) -> None:
             f"cross_attention 'dot' needs one width, got hidden_size {fields['hidden_size']} and encoder_hidden_size "
             f"{fields['encoder_hidden_size']}"
         )
-    _check_context(fields)
-
-
-def _check_context(fields: dict[str, Any]) -> None:
-    """What reads a context must find one, and a context vector must be read."""
-    vector, start, readout = (fields[name] for name in ("context_vector", "decoder_init", "readout"))
-    reading = reading_layers(fields["decoder_mixers"], fields["cross_attention"])
-    if readout != "hidden" and not reading and vector == "none":
-        raise ValueError(
-            f"readout {readout!r} needs what the decoder reads of the encoder, but cross_attention and context_vector "
-            "are 'none'"
-        )
-    if start == "context" and vector == "none":
-        raise ValueError("decoder_init 'context' needs a context_vector, got 'none'")
-    if fields["feed_context"] and vector == "none" and not [i for i in reading if i < fields["decoder_layers"] - 1]:
-        raise ValueError(
-            "feed_context needs a context_vector, or a layer below the last that reads the encoder, got "
-            f"context_vector 'none' and decoder_mixers {fields['decoder_mixers']}"
-        )
-    if vector != "none" and not (
-        start == "context" or fields["feed_context"] or (readout != "hidden" and not reading)
-    ):
-        raise ValueError(
-            f"context_vector {vector!r} is read by nothing: decoder_init must be 'context', feed_context True, or "
-            "cross_attention 'none' with a readout of it"
-        )
+    check_context(fields)
 
 
 def _check_copying(fields: dict[str, Any]) -> None:

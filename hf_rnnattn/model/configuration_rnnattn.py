@@ -54,6 +54,8 @@ class RnnAttnConfig(PreTrainedConfig):
         encoder_merge: how the two directions are joined: ``concat`` (two cells of half the width), ``separate`` (the
             same, and above the first layer each direction reads only its own half of the layer below: two stacks),
             ``concat_project`` (two cells of full width, projected), ``sum`` (two cells of full width).
+        source_order: in which order the encoder reads: as ``given``, ``reversed`` (padding stays in its place), or
+            ``doubled``, all of it twice. Its output is that of each token at its place, of the second reading.
         encoder_cell_depths, decoder_cell_depths: how many cells one step of a recurrent layer passes through, one
             number a layer or one for all: deep transition in ``elman``, ``gru``, ``lstm`` and ``conditional_…``, the
             cells of the stack in ``luong_…``. Other mixers have one cell. Default: 2 for ``conditional_…``, else 1.
@@ -64,6 +66,8 @@ class RnnAttnConfig(PreTrainedConfig):
         memory_heads: how many heads read that memory, and how many write it.
         encoder_attention_heads, decoder_attention_heads: heads of multi-head attention; the decoder's also serve its
             attention to the encoder.
+        attention_window: how far ``sliding_attention`` reads: in the decoder the last so many tokens, the reading one
+            among them; in the encoder so many on either side.
         encoder_ffn_dim, decoder_ffn_dim: width of the feed-forward networks; 0 means none.
         cross_attention: ``multi_head``, ``additive`` (Bahdanau et al. 2015), ``dot`` or ``general`` (Luong et al.
             2015), ``cosine`` (Graves et al. 2014), ``euclidean``, or ``none``. Mixers that read the encoder inside
@@ -152,6 +156,7 @@ class RnnAttnConfig(PreTrainedConfig):
     decoder_mixers: str | list[str] | None = None
     encoder_directions: str | list[str] = "both"
     encoder_merge: str = "concat"
+    source_order: str = "given"
     encoder_cell_depths: int | list[int] | None = None
     decoder_cell_depths: int | list[int] | None = None
     cell_norm: str = "none"
@@ -160,6 +165,7 @@ class RnnAttnConfig(PreTrainedConfig):
     memory_heads: int = 1
     encoder_attention_heads: int = 8
     decoder_attention_heads: int = 8
+    attention_window: int = 128
     encoder_ffn_dim: int = 2048
     decoder_ffn_dim: int = 2048
     cross_attention: str = "multi_head"

@@ -12,7 +12,16 @@ from .decoder_cache import own_cache
 from .feed_forward import adds_input, build_connection, build_feed_forward
 from .initial_state import STARTS, build_projection, first_columns, start_names
 from .mixer_attention import MultiHeadCrossAttention, ScoredCrossAttention
-from .mixers import MIXERS, cell_depth, cell_options, keeps_keys, reads_memory, slot_options, split_mixer
+from .mixers import (
+    MIXERS,
+    attention_options,
+    cell_depth,
+    cell_options,
+    keeps_keys,
+    reads_memory,
+    slot_options,
+    split_mixer,
+)
 from .notation import State
 
 
@@ -20,13 +29,13 @@ class Masks(NamedTuple):
     """The masks of one forward pass of the decoder; None where everything is real.
 
     mask:             (B, T) bool, the real tokens among those being read.
-    attention_mask:   what the attention interface wants for self-attention.
+    attention_masks:  what the attention interface wants for self-attention, by its kind.
     memory_mask:      (B, S) bool, the real tokens of the encoder's output.
     memory_attention: what the attention interface wants of ``memory_mask``.
     """
 
     mask: Tensor | None
-    attention_mask: Tensor | None
+    attention_masks: dict[str, Any]
     memory_mask: Tensor | None
     memory_attention: Tensor | None
 
@@ -91,6 +100,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
                 num_heads=config.decoder_attention_heads,
                 dropout=config.attention_dropout,
                 is_causal=True,
+                **attention_options(name, config.attention_window),
             )
         else:
             options: dict[str, Any] = cell_options(
@@ -211,7 +221,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
     ) -> tuple[Tensor, Reading]:
         mixer = self.mixers[i]
         if mixer.kind == "attention":
-            return mixer(x, masks.attention_mask, cache, **kwargs)[0], NOTHING_READ
+            return mixer(x, masks.attention_masks[mixer.mask_kind], cache, **kwargs)[0], NOTHING_READ
         start = self.start(i, x, summary, cache)
         recording = cache is not None and cache.record_past
         output = mixer(

@@ -10,7 +10,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from .feed_forward import adds_input, build_connection, build_feed_forward
 from .mixer_directions import DirectionalMixer
-from .mixers import MIXERS, cell_depth, cell_options, slot_options, split_mixer
+from .mixers import MIXERS, attention_options, cell_depth, cell_options, slot_options, split_mixer
 
 
 @dataclass
@@ -60,6 +60,7 @@ class RnnAttnEncoderLayer(GradientCheckpointingLayer):
                 num_heads=config.encoder_attention_heads,
                 dropout=config.attention_dropout,
                 is_causal=False,
+                **attention_options(name, config.attention_window),
             )
             return mixer
         options: dict[str, Any] = {}
@@ -92,20 +93,20 @@ class RnnAttnEncoderLayer(GradientCheckpointingLayer):
         self,
         hidden_states: Tensor,
         mask: Tensor | None,
-        attention_mask: Tensor | None,
+        attention_masks: dict[str, Any],
         return_state: bool = False,
         **kwargs: Any,
     ) -> tuple[Tensor, ...]:
         """(B, T, D_in) -> (B, T, D), and with ``return_state`` the states (B, D) in which its recurrences end.
 
-        ``mask`` (B, T) is for recurrences, ``attention_mask`` for self-attention.
+        ``mask`` (B, T) is for recurrences, ``attention_masks`` for self-attention, by its kind.
         """
         x: Tensor = hidden_states
         ends: list[Tensor] = []
         for mixer, connection in zip(self.mixers, self.mixer_connections, strict=True):
             read = connection.enter(x)
             if mixer.kind == "attention":
-                y = mixer(read, attention_mask, **kwargs)[0]
+                y = mixer(read, attention_masks[mixer.mask_kind], **kwargs)[0]
             else:
                 output = mixer(read, mask, return_state)
                 y = output.hidden

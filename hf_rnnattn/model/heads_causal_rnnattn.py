@@ -12,9 +12,10 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 
 from .loss_rnnattn import IGNORED, seq2seq_loss
 from .mixers import reads_memory
-from .modeling_rnnattn import RnnAttnDecoder, RnnAttnPreTrainedModel, as_kind, create_masks_for_generate
+from .modeling_rnnattn import RnnAttnDecoder, RnnAttnPreTrainedModel, as_kind
 from .output_distribution import build_output
 from .plain_linear import linear
+from .self_attention_masks import create_masks_for_generate
 from .written_tokens import build_written_tokens
 
 

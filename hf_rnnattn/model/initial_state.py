@@ -11,6 +11,7 @@ from .inputs import first_and_last, mean_over_real
 from .mixers import cell_depth, encoder_states, recurs, split_mixer
 from .norms import build_cell_norm
 from .notation import State
+from .source_order import REVERSED_ENDS
 
 Summary = Callable[[Tensor, Tensor | None], Tensor]  # memory (B, S, C), mask (B, S) -> (B, C)
 # (projection, names of the states, number of the first of the encoder's states, summary) -> states
@@ -98,6 +99,12 @@ def encoder_ends(config: Any) -> str:
 
     That is ``both``, or ``both_swapped`` where the half that ends at the first token comes first.
     """
+    ends = _last_layer_ends(config)
+    return REVERSED_ENDS[ends] if config.source_order == "reversed" else ends
+
+
+def _last_layer_ends(config: Any) -> str:
+    """The same among the places at which the encoder reads."""
     if not config.encoder_layers or not recurs(config.encoder_mixers[-1]):
         return "last"
     direction = config.encoder_directions[-1]

@@ -22,6 +22,7 @@ class FullAttentionMixer(MultiHeadAttention):
     kind: ClassVar[str] = "attention"
     reads_memory: ClassVar[bool] = False
     keeps_keys: ClassVar[bool] = True
+    mask_kind: ClassVar[str] = "full_attention"  # which of the masks of ``self_attention_masks`` it takes
     takes_depth: ClassVar[bool] = False
     takes_score: ClassVar[bool] = False
     least_depth: ClassVar[int] = 1
@@ -53,6 +54,36 @@ class FullAttentionMixer(MultiHeadAttention):
         if cache_layer is not None:
             keys, values = cache_layer.update(keys, values)
         return self.read(x, keys, values, attention_mask, **kwargs)
+
+
+class SlidingAttentionMixer(FullAttentionMixer):
+    """Multi-head self-attention to tokens that are near.
+
+    The mask says which: in decoders the last ``window`` tokens, the reading one among them; in encoders those at most
+    ``window`` tokens away on either side. Padding between two tokens does not count.
+
+    Args:
+        window: told to kernels that cut the window themselves instead of taking a mask (flash attention).
+
+    Shapes, padding and errors: those of ``FullAttentionMixer``.
+    Cost: O(B T^2 D) time where the kernel does not skip what is masked, else O(B T window D); keys and values of every
+        token in the cache.
+    Source: Beltagy et al. 2020, Longformer: the Long-Document Transformer.
+    Reference: tests/reference_attention.py::multi_head_attention.
+    """
+
+    mask_kind: ClassVar[str] = "sliding_attention"
+
+    def __init__(self, config: Any, *, window: int, **options: Any) -> None:
+        super().__init__(config, **options)
+        # Those kernels read sliding_window - 1 tokens to the left and as many to the right.
+        self.kernel_window = window if self.is_causal else window + 1
+
+    def forward(
+        self, x: Tensor, attention_mask: Tensor | None, cache_layer: Any = None, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """See ``FullAttentionMixer.forward``."""
+        return super().forward(x, attention_mask, cache_layer, sliding_window=self.kernel_window, **kwargs)
 
 
 class MultiHeadCrossAttention(MultiHeadAttention):

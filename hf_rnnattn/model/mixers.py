@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .mixer_attention import FullAttentionMixer
+from .mixer_attention import FullAttentionMixer, SlidingAttentionMixer
 from .mixer_attentive import BahdanauGRUMixer
 from .mixer_conditional import ConditionalGRUMixer, ConditionalLSTMMixer
 from .mixer_fused import FusedMixer
@@ -28,6 +28,7 @@ MIXERS: dict[str, type[Any]] = {
     "luong_lstm": LuongLSTMMixer,
     "mingru": MinGRUMixer,
     "ntm": NTMMixer,
+    "sliding_attention": SlidingAttentionMixer,
     "ssru": SSRUMixer,
 }
 
@@ -69,6 +70,11 @@ def keeps_keys(entry: str) -> bool:
 def recurs(entry: str) -> bool:
     """Whether a part of the entry is recurrent, and so reads in a direction."""
     return any(MIXERS[name].kind == "recurrent" for name in split_mixer(entry))
+
+
+def attention_options(name: str, window: int) -> dict[str, Any]:
+    """``window`` for self-attention that is cut to one, else nothing."""
+    return {"window": window} if MIXERS[name].mask_kind == "sliding_attention" else {}
 
 
 def cell_options(name: str, **options: Any) -> dict[str, Any]:

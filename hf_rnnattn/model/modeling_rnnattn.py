@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 from transformers.generation import GenerationMixin
 from transformers.generation.candidate_generator import PromptLookupCandidateGenerator
-from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
+from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import (
     BaseModelOutput,
     Seq2SeqLMOutput,
@@ -31,7 +31,7 @@ from .attention import NOTHING_READ, Reading
 from .config_checks import check_config
 from .configuration_rnnattn import RnnAttnConfig
 from .context_vector import build_context_vector, reads_at_every_step
-from .decoder_cache import check_cache, keep_context, kept_context, new_cache, own_cache
+from .decoder_cache import check_cache, keep_context, kept_context, new_cache
 from .decoder_layer import Masks, RnnAttnDecoderLayer
 from .embeddings import RnnAttnEmbeddings
 from .encoder_layer import RnnAttnEncoderLayer, RnnAttnEncoderOutput
@@ -43,15 +43,16 @@ from .loss_rnnattn import seq2seq_loss, shift_tokens_right
 from .mixer_attention import FullAttentionMixer, MultiHeadCrossAttention, ScoredCrossAttention
 from .mixer_base import MixerOutput, RecurrentMixer
 from .mixer_directions import DirectionalMixer
-from .mixers import attends_itself
 from .output_distribution import build_distribution, build_output, build_report
 from .outputs_rnnattn import RnnAttnDecoderOutput, RnnAttnModelOutput
 from .plain_linear import linear
 from .pretrained_encoder_rnnattn import PretrainedEncoderMixin
 from .readout import build_readout
 from .saving_rnnattn import is_weights, save_at_once
+from .self_attention_masks import bidirectional_masks, causal_masks, create_masks_for_generate, mask_kinds
 from .shortlist_rnnattn import Candidates, ShortlistMixin
 from .source_length_rnnattn import SourceLengthMixin
+from .source_order import SOURCE_ORDERS
 from .written_tokens import build_written_tokens
 
 logger = logging.getLogger(__name__)
@@ -202,7 +203,8 @@ def as_kind(config: Any, **flags: Any) -> Any:
 class RnnAttnEncoder(RnnAttnPreTrainedModel):
     """Source ids to vectors: embeddings, then ``encoder_layers`` layers.
 
-    Shapes: input_ids (B, S) -> last_hidden_state (B, S, encoder_hidden_size).
+    Shapes: input_ids (B, S) -> last_hidden_state (B, S, encoder_hidden_size), that of each token at its place whatever
+        ``source_order`` is; ``hidden_states`` and ``attentions`` are in the order of reading.
     Padding, wherever it stands, changes nothing at the real positions.
     """
 
@@ -219,9 +221,10 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         self.embeddings = _embeddings(config, "encoder")
         self.layers = nn.ModuleList([RnnAttnEncoderLayer(config, i) for i in range(config.encoder_layers)])
         self.norm = build_final_norm(config, config.encoder_hidden_size)
-        self.attends = any(map(attends_itself, config.encoder_mixers))
+        self.mask_kinds = mask_kinds(config.encoder_mixers)
         # Without a decoder of ours nobody asks for the states, and a fused kernel that cannot give them may run.
         self.gives_states = config.is_encoder_decoder and config.decoder_init == "encoder_state"
+        self.order = SOURCE_ORDERS[config.source_order]
         self.gives_ids = config.is_encoder_decoder and config.copy_from_source
         self.gradient_checkpointing = False
         self.post_init()
@@ -264,19 +267,22 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         inputs = check_one_of(input_ids, inputs_embeds, "")
         check_lengths(inputs, "source")
         batch, length = inputs.shape[:2]
-        self.embeddings.check_length(length, "source")
         mask = as_bool_mask(attention_mask, batch=batch, length=length, name="attention_mask")
-        if position_ids is None:
-            position_ids = positions_of(mask, 0, length, inputs.device)
-        hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, mask)
-        prepared = create_bidirectional_mask(self.config, hidden_states, mask) if self.attends else None
+        order = self.order(mask, length, inputs.device)
+        length, mask, positions = order.length, order.mask, order.read(position_ids)
+        self.embeddings.check_length(length, "source")
+        if positions is None:
+            positions = positions_of(mask, 0, length, inputs.device)
+        read = (order.read(given) for given in (input_ids, inputs_embeds, token_type_ids))
+        hidden_states = self.embeddings(*read, positions, mask)
+        prepared = bidirectional_masks(self.config, self.mask_kinds, hidden_states, mask)
         ends: list[Tensor] = []
         for layer in self.layers:
             hidden_states, *states = layer(hidden_states, mask, prepared, self.gives_states, **kwargs)
             ends += states
         final_states = torch.stack(ends, dim=1).to(hidden_states.dtype) if ends else None
         return RnnAttnEncoderOutput(
-            last_hidden_state=self.norm(hidden_states),
+            last_hidden_state=order.put_back(self.norm(hidden_states)),
             final_states=final_states,
             source_ids=input_ids if self.gives_ids else None,
         )
@@ -319,7 +325,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         self.norm = build_final_norm(config, config.hidden_size)
         self.readout = build_readout(config)
         self.report = build_report(config)
-        self.attends = any(map(attends_itself, config.decoder_mixers))
+        self.mask_kinds = mask_kinds(config.decoder_mixers)
         self.summarise = build_summary(config)
         self.context_vector = build_context_vector(config)
         self.starts_from_states = config.decoder_init == "encoder_state"
@@ -391,19 +397,21 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         past = 0 if past_key_values is None else past_key_values.get_seq_length()
         if isinstance(past, int):
             self.embeddings.check_length(past + length, "target")
+        prepared: dict[str, Any] | None
         if isinstance(attention_mask, dict):
-            mask, causal_mask, positions = (attention_mask[key] for key in MASKS_FOR_GENERATE)
+            mask, positions = attention_mask["recurrent"], attention_mask["positions"]
+            prepared = {kind: attention_mask[kind] for kind in self.mask_kinds}
         else:
             whole = as_bool_mask(attention_mask, batch=batch, length=past + length, name="decoder_attention_mask")
             mask = None if whole is None else whole[:, -length:]
-            causal_mask, positions = whole, positions_of(whole, past, length, inputs.device)
+            prepared, positions = None, positions_of(whole, past, length, inputs.device)
         positions = positions if position_ids is None else position_ids
         embedded = hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, positions, mask)
-        if self.attends:
-            causal_mask = create_causal_mask(self.config, hidden_states, causal_mask, own_cache(past_key_values))
-        masks, memory, summary, vector = Masks(mask, causal_mask, None, None), None, None, None
+        if prepared is None:
+            prepared = causal_masks(self.config, self.mask_kinds, hidden_states, whole, past_key_values)
+        masks, memory, summary, vector = Masks(mask, prepared, None, None), None, None, None
         if encoder_hidden_states is not None:
-            masks = self._masks(hidden_states, mask, causal_mask, encoder_hidden_states, encoder_attention_mask)
+            masks = self._masks(hidden_states, mask, prepared, encoder_hidden_states, encoder_attention_mask)
             memory, summary, vector = self.read_encoder(
                 encoder_hidden_states, masks.memory_mask, past_key_values, encoder_final_states
             )
@@ -429,14 +437,14 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         )
 
     def _masks(
-        self, x: Tensor, mask: Tensor | None, causal_mask: Any, memory: Tensor, memory_mask: Tensor | None
+        self, x: Tensor, mask: Tensor | None, own: dict[str, Any], memory: Tensor, memory_mask: Tensor | None
     ) -> Masks:
         batch, length = memory.shape[:2]
         memory_mask = as_bool_mask(memory_mask, batch=batch, length=length, name="attention_mask")
         prepared = None
         if self.attends_multi_head:
             prepared = create_bidirectional_mask(self.config, x, memory_mask, encoder_hidden_states=memory)
-        return Masks(mask, causal_mask, memory_mask, prepared)
+        return Masks(mask, own, memory_mask, prepared)
 
     def read_encoder(
         self,
@@ -470,10 +478,6 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
             return memory, summary, None
         keep_context(past_key_values, vector)
         return memory, summary, vector[:, None]
-
-
-# What ``create_masks_for_generate`` makes: the mask of recurrences, the mask of self-attention, positions.
-MASKS_FOR_GENERATE = ("recurrent", "full_attention", "positions")
 
 
 class RnnAttnModel(RnnAttnPreTrainedModel):
@@ -590,29 +594,6 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
                 "are made from input_ids only where both sides have one table of embeddings"
             )
         return shift_tokens_right(input_ids, self.config.pad_token_id, self.config.decoder_start_token_id)
-
-
-def create_masks_for_generate(
-    config: Any,
-    inputs_embeds: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    past_key_values: Cache,
-    **kwargs: Any,
-) -> dict[str, torch.Tensor | None]:
-    """The decoder's masks for one step with a static cache, made outside of the compiled graph.
-
-    A recurrence needs the two-dimensional mask that transformers' own version folds into a four-dimensional one.
-    """
-    batch, length = inputs_embeds.shape[:2]
-    past = int(past_key_values.get_seq_length())
-    mask = as_bool_mask(attention_mask, batch=batch, length=past + length, name="decoder_attention_mask")
-    attends = any(map(attends_itself, config.decoder_mixers))
-    cache = own_cache(past_key_values)
-    return {
-        "recurrent": None if mask is None else mask[:, -length:],
-        "full_attention": create_causal_mask(config, inputs_embeds, mask, cache) if attends else None,
-        "positions": positions_of(mask, past, length, inputs_embeds.device),
-    }
 
 
 class RnnAttnForConditionalGeneration(

@@ -140,6 +140,10 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
         "cross_attention 'dot' needs one width, got hidden_size 16 and encoder_hidden_size 8",
     ),
     ({"cross_attention": "none", "readout": "deep"}, "readout 'deep' needs what the decoder reads of the encoder"),
+    (
+        {"source_order": "doubled", "decoder_init": "last", "encoder_mixers": ["gru"]},
+        "decoder_init 'last' needs the output where the encoder ended, which source_order 'doubled' gives of",
+    ),
     ({"decoder_init": "context"}, "decoder_init 'context' needs a context_vector, got 'none'"),
     (
         {"context_vector": "sum"},

@@ -9,6 +9,7 @@ from transformers import BartConfig, BartForConditionalGeneration
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from hf_rnnattn.model.mixers import attends_itself, keeps_keys, reads_memory
+from hf_rnnattn.model.source_order import READINGS
 from lively_models import DECODERS, lively_model, make_lively, run, sources, targets
 from model_zoo import ZOO, batch, build, tiny_config
 
@@ -34,9 +35,12 @@ def test_recorded_outputs_have_their_counts_and_shapes(name: str) -> None:
     output = run(build(config), **RECORDED, **inputs)
     (rows, source), target = inputs["input_ids"].shape, inputs["decoder_input_ids"].shape[1]
     assert output.logits.shape == (rows, target, config.vocab_size)
+    read = source * READINGS[config.source_order]
     if config.encoder_layers:
         widths = [config.embedding_size] + config.encoder_layers * [config.encoder_hidden_size]
-        assert [tuple(h.shape) for h in output.encoder_hidden_states] == [(rows, source, width) for width in widths]
+        shapes = [(rows, read, width) for width in widths]
+        shapes[-1] = (rows, source, widths[-1])  # with the tokens again
+        assert [tuple(h.shape) for h in output.encoder_hidden_states] == shapes
         assert torch.equal(output.encoder_hidden_states[-1], output.encoder_last_hidden_state)
     widths = [config.embedding_size] + config.decoder_layers * [config.hidden_size]
     if config.readout == "deep":  # as everywhere in transformers, the last one is what the output matrix reads
@@ -46,7 +50,7 @@ def test_recorded_outputs_have_their_counts_and_shapes(name: str) -> None:
     assert [tuple(h.shape) for h in output.decoder_hidden_states] == [(rows, target, width) for width in widths]
     heads = config.encoder_attention_heads
     attending = [  # a cell for each direction has heads of its own
-        (rows, heads if attends_itself(entry) or not way.startswith("both") else 2 * heads, source, source)
+        (rows, heads if attends_itself(entry) or not way.startswith("both") else 2 * heads, read, read)
         for entry, way in zip(config.encoder_mixers, config.encoder_directions, strict=True)
         if keeps_keys(entry)
     ]
