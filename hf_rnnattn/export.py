@@ -51,7 +51,8 @@ def export_programs(model: Any, *, limits: Mapping[str, int] | None = None, stri
     Raises:
         TypeError: another kind of model.
         ValueError: weights that are not plain float32: quantised, in half precision, or not in memory; a model that
-            copies from its source; or limits of unknown sizes or below those of the example (3, 5 and 4).
+            copies from its source or pools its segments; or limits of unknown sizes or below those of the example (3,
+            5 and 4).
     """
     check_exportable(model)
     bounds = _bounds(model, limits or {})
@@ -81,6 +82,9 @@ def check_exportable(model: Any) -> None:
         )
     if model.config.copy_from_source:
         raise ValueError("copy_from_source must be False: an exported step does not know the ids of the source")
+    if model.config.encoder_pooling != "none":
+        pooling = model.config.encoder_pooling
+        raise ValueError(f"encoder_pooling must be 'none', got {pooling!r}: an exported encoder has no segments")
     for name, parameter in model.named_parameters():
         if parameter.device.type == "meta":
             raise ValueError(f"weights must be in memory to be exported, {name} is not: load without device_map")

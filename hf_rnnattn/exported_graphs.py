@@ -78,6 +78,7 @@ class DecoderStepGraph(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.decoder, self.readout, self.lm_head = model.model.decoder, model.readout, model.lm_head
+        self.distribution = model.distribution
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, state: Named, position_ids: Tensor | None = None
@@ -86,15 +87,16 @@ class DecoderStepGraph(nn.Module):
         cache = self._fill_cache(state)
         # Only its shape is asked for: what would be read of it is in the cache.
         memory = torch.zeros(*attention_mask.shape, 1, device=attention_mask.device)
-        hidden = self.decoder(
+        out = self.decoder(
             input_ids=input_ids,
             encoder_hidden_states=memory,
             encoder_attention_mask=attention_mask,
             past_key_values=cache,
             position_ids=position_ids,
-        ).last_hidden_state
+        )
+        logits = self.distribution(lambda x: self.lm_head(self.readout(x)), out.last_hidden_state, out.reading)
         present = {name.replace(*KEPT, 1): _kept(cache, name) for name in state if name.startswith(KEPT[0])}
-        return {"logits": self.lm_head(self.readout(hidden))[:, -1], **present}
+        return {"logits": logits[:, -1], **present}
 
     def _fill_cache(self, state: Named) -> Any:
         cache: Any = new_cache(self.decoder.config, has_encoder=True)

@@ -28,6 +28,11 @@ DECODERS: dict[str, dict[str, Any]] = {
         "cross_attention": "general",
         "copy_from_source": True,
     },
+    **{
+        f"hard_{kind}": {"decoder_mixers": ["gru", "ssru"], "cross_attention": "general", "hard_attention": kind}
+        for kind in ("reinforce", "marginal")
+    },
+    "hops": {"decoder_mixers": ["gru", "full_attention"], "cross_attention": "hops", "attention_hops": 2},
     "init_mean": {"decoder_mixers": ["lstm", "ssru+full_attention"], "decoder_init": "mean"},
     "init_last": {"decoder_mixers": ["bahdanau_gru", "gru+elman"], "decoder_init": "last"},
     "positions": {

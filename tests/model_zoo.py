@@ -107,6 +107,20 @@ ZOO: dict[str, dict[str, Any]] = {
     "general": {"cross_attention": "general", "decoder_mixers": ["gru", "full_attention"], "readout": "deep"},
     "copying": {"cross_attention": "additive", "decoder_mixers": ["gru", "full_attention"], "copy_from_source": True},
     "copying_inside": {"decoder_mixers": ["ssru", "conditional_gru"], "copy_from_source": True, "readout": "deep"},
+    **{
+        f"hard_{kind}": {"cross_attention": "additive", "hard_attention": kind, "readout": "deep"}
+        for kind in ("reinforce", "marginal")
+    },
+    "hops": {"cross_attention": "hops", "attention_hops": 3, "encoder_hidden_size": 12, "readout": "deep"},
+    "memory_network": {
+        "encoder_mixers": [],
+        "encoder_pooling": "position",
+        "decoder_mixers": ["gru"],
+        "cross_attention": "hops",
+        "attention_hops": 2,
+        "hop_tying": "layer_wise",
+    },
+    "pooled_sum": {"encoder_pooling": "sum"},
     # the classical designs: Marian's, Luong's, and one vector between encoder and decoder
     "marian_rnn": {
         "encoder_mixers": ["gru", "gru"],

@@ -32,10 +32,22 @@ def reconcile(fields: dict[str, Any]) -> None:
         fields["cross_attention"] = "additive"
     if fields["cross_attention"] == "dot" and not one_width:
         fields["cross_attention"] = "general"
+    if readers:
+        fields["hard_attention"] = "none"
+    if fields["hard_attention"] != "none":
+        fields["copy_from_source"] = fields["feed_context"] = False
+        fields["context_vector"] = "none"
+        if fields["cross_attention"] not in SCORES:
+            fields["cross_attention"] = "additive"
+    if fields["encoder_pooling"] != "none":
+        fields["type_vocab_size"] = fields["type_vocab_size"] or 1
+        fields["copy_from_source"] = False
     if fields["copy_from_source"]:
         fields["cross_attention"] = "additive"
         fields["encoder_vocab_size"] = None
         fields["share_encoder_decoder_embeddings"] = True
+    if "rnmt_lstm" in readers:
+        fields["attention_size"] = 4  # which any number of heads divides
     reconcile_context(fields)
     if fields["source_order"] == "doubled":
         fields["encoder_directions"] = ["forward"] * len(fields["encoder_mixers"])
@@ -95,6 +107,7 @@ def valid_fields(draw: st.DrawFn) -> dict[str, Any]:
     for side in ("encoder", "decoder"):
         fields[f"{side}_cell_depths"] = draw(st.sampled_from([None, 2, 3]))
     fields["residual_start"] = draw(st.integers(0, 2))
+    fields["attention_hops"] = draw(st.integers(1, 3))
     layers = len(fields["encoder_mixers"])
     ways = st.sampled_from(DIRECTIONS)
     fields["encoder_directions"] = draw(st.lists(ways, min_size=layers, max_size=layers))

@@ -74,6 +74,26 @@ def _read(score: Callable[[Tensor], Tensor], values: Tensor, slots: Any) -> tupl
     return alpha, context
 
 
+def heads_read(weights: dict[str, Any], query: Tensor, values: Tensor, slots: Any) -> tuple[Tensor, Tensor]:
+    """Reads with each head's part of projected query and slots: weights (H, S), and what the heads found, joined."""
+    if "memory_proj.weight" in weights:
+        values = torch.stack([affine(weights, "memory_proj", slot) for slot in values])
+    seen = torch.stack([affine(weights, "score.value_proj", slot) for slot in values])  # (S, A)
+    asked = affine(weights, "score.query_proj", query)
+    width = weights["score.score_proj.weight"].shape[1]
+    alphas, contexts = [], []
+    for part, found in zip(asked.split(width), seen.split(width, dim=1), strict=True):
+
+        def score(slot: Tensor, part: Tensor = part) -> Tensor:
+            compared = affine(weights, "score.head_query_proj", part) + affine(weights, "score.head_key_proj", slot)
+            return torch.tanh(compared) @ weights["score.score_proj.weight"][0]
+
+        alpha, context = _read(score, found, slots)
+        alphas.append(alpha)
+        contexts.append(context)
+    return torch.stack(alphas), torch.cat(contexts)
+
+
 def scored_read(
     weights: dict[str, Tensor], prefix: str, query: Tensor, values: Tensor, slots: Any
 ) -> tuple[Tensor, Tensor]:
@@ -167,3 +187,32 @@ def copy_distribution(
     for j, token in enumerate(source):
         p[token] += (1 - generates) * alpha[j]
     return p
+
+
+def hop_attention(
+    keys: list[Tensor], values: list[Tensor], query_map: Tensor, x: Tensor, slots: list[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """u_{K+1} for one query, and the weights of each hop; ``keys`` and ``values``: A_k and C_k."""
+    u, hops = x, []
+    for key, value in zip(keys, values, strict=True):
+        exponentials = torch.stack([torch.exp(u @ (key @ slot)) for slot in slots])
+        p = exponentials / exponentials.sum()
+        hops.append(p)
+        u = query_map @ u + sum(weight * (value @ slot) for weight, slot in zip(p, slots, strict=True))
+    return u, hops
+
+
+def segment_slots(x: Tensor, segments: list[int], real: list[bool], *, position: bool) -> dict[int, Tensor]:
+    """Place of each segment's last token -> its slot, for one row (S, C)."""
+    slots: dict[int, Tensor] = {}
+    width = x.shape[1]
+    for segment in {number for number, there in zip(segments, real, strict=True) if there}:
+        places = [i for i in range(len(x)) if real[i] and segments[i] == segment]
+        total = torch.zeros_like(x[0])
+        for j, place in enumerate(places, start=1):
+            for c in range(1, width + 1):
+                count = len(places)
+                weight = (1 - j / count) - (c / width) * (1 - 2 * j / count) if position else 1.0
+                total[c - 1] += weight * x[place, c - 1]
+        slots[places[-1]] = total
+    return slots

@@ -39,6 +39,8 @@ def inputs_of(model: Any) -> dict[str, torch.Tensor]:
     given = batch(model.config)
     kind = type(model).__name__
     source = {name: given[name] for name in ("input_ids", "attention_mask")}
+    if model.config.encoder_pooling != "none":  # three sentences
+        source["token_type_ids"] = torch.tensor([[2, 2, 2, 1, 1, 0, 0]]).expand(3, 7)
     if kind == "RnnAttnForConditionalGeneration":
         return {**source, "labels": given["decoder_input_ids"]}
     if kind == "RnnAttnForCausalLM":

@@ -11,6 +11,7 @@ from hf_rnnattn.cell_traces import trace_cells
 from hf_rnnattn.presets import preset_model
 from recurrent_cells import CLOSE, RECURRENT, reference, setting
 from reference_attention import affine, gate
+from reference_rglru import block_gates, convolved
 from tiny_seq2seq import SPECIAL, VOCABULARY, character_tokenizer
 
 SIZES: dict[str, Any] = {
@@ -58,6 +59,10 @@ def gates_of_step(name: str, w: dict[str, Any], x: Any, s: dict[str, Any]) -> di
             "g_write": g[heads:],
             "e": e,
         }
+    if name == "rglru":
+        v = convolved(w, affine(w, "input_proj", x), s["window"])
+        r, i = block_gates(w, v)
+        return {"r": r, "i": i, "a": torch.exp(-8 * torch.log1p(w["decay"].exp()) * r)}
     return {}
 
 
@@ -74,7 +79,7 @@ def test_gates_equal_those_of_the_naive_loop_at_every_step(name):
             assert got.keys() == want.keys()
             for letter, value in want.items():
                 assert_close(got[letter][row, t], value, **CLOSE)
-    assert bool(got) == (name not in ("elman", "bahdanau_gru", "luong_gru", "luong_lstm"))
+    assert bool(got) == (name not in ("elman", "fused", "bahdanau_gru", "luong_gru", "luong_lstm"))
 
 
 def model_of(kind: Any, **fields: Any) -> Any:

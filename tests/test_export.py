@@ -124,6 +124,8 @@ def test_what_cannot_be_exported_says_why():
         export_programs(tiny_model().to("meta"))
     with pytest.raises(ValueError, match="copy_from_source must be False: an exported step"):
         export_programs(tiny_model(cross_attention="additive", copy_from_source=True))
+    with pytest.raises(ValueError, match="encoder_pooling must be 'none', got 'sum': an exported encoder"):
+        export_programs(tiny_model(encoder_pooling="sum"))
     small = tiny_model()
     quantize_(small, Int8WeightOnlyConfig())
     with pytest.raises(ValueError, match="must be plain float32"):

@@ -44,6 +44,11 @@ OLD_BEHAVIOUR: dict[str, Any] = {
     "attention_window": 128,  # of a mixer that those checkpoints could not have
     "classifier_pooling": "mean",
     "copy_from_source": False,
+    "attention_hops": 1,  # of an attention that those checkpoints could not have
+    "hop_tying": "adjacent",
+    "encoder_pooling": "none",
+    "hard_attention": "none",
+    "hard_attention_entropy": 0.01,  # of no consequence without it
 }
 
 CHECKPOINTS = sorted(FOLDER.iterdir())

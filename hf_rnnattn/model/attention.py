@@ -20,12 +20,14 @@ class Memory(NamedTuple):
 class Reading(NamedTuple):
     """What a layer of the decoder read of the encoder; None where it read nothing, or does not say.
 
-    context: (B, T, C), what was found there.
+    context: (B, T, C), what was found there; of ``EveryCrossAttention`` (S, B, T, C).
     weights: (B, H, T, S), where.
+    log_weights: (B, T, S), with which probability a hard attention reads each position.
     """
 
     context: Tensor | None = None
     weights: Tensor | None = None
+    log_weights: Tensor | None = None
 
 
 NOTHING_READ = Reading()

@@ -10,17 +10,21 @@ from typing import Any
 
 from transformers.activations import ACT2FN
 
+from .attention_hops import HOP_TYINGS
 from .attention_scores import SCORES
 from .config_checks_context import check_context, check_source_order
+from .config_checks_reading import check_choosing, check_copying, check_pooling
 from .context_vector import CONTEXT_VECTORS
 from .embeddings import POSITION_EMBEDDINGS
+from .hard_attention import HARD_ATTENTIONS
 from .initial_state import STARTS
 from .mixer_directions import DIRECTIONS, MERGES
 from .mixer_luong import ACTIVATIONS
-from .mixers import MIXERS, cell_depth, encoder_states, keeps_keys, reads_memory, split_mixer
+from .mixers import MIXERS, cell_depth, divides_width, encoder_states, reads_memory, reads_with_heads, split_mixer
 from .norms import CELL_NORMS, NORM_POSITIONS, NORMS
 from .pooling import POOLINGS
 from .readout import READOUTS
+from .segment_pooling import ENCODER_POOLINGS
 from .source_order import SOURCE_ORDERS
 
 MAX_SIZE = 65536
@@ -29,7 +33,10 @@ MAX_LAYERS = 1024
 
 CHOICES = {
     "encoder_merge": MERGES,
-    "cross_attention": ("multi_head", *SCORES, "none"),
+    "cross_attention": ("multi_head", *SCORES, "hops", "none"),
+    "hop_tying": HOP_TYINGS,
+    "hard_attention": HARD_ATTENTIONS,
+    "encoder_pooling": ENCODER_POOLINGS,
     "cell_norm": CELL_NORMS,
     "classifier_pooling": POOLINGS,
     "context_vector": CONTEXT_VECTORS,
@@ -64,6 +71,7 @@ BOUNDS = {
     "max_position_embeddings": (1, MAX_VOCABULARY),
     "type_vocab_size": (0, MAX_SIZE),
     "residual_start": (0, MAX_LAYERS),
+    "attention_hops": (1, MAX_LAYERS),
 }
 DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
 POSITIVE = ("layer_norm_eps", "init_std")
@@ -85,7 +93,9 @@ def check_config(config: Any) -> None:
     _check_layers(fields)
     _check_widths(fields)
     _check_reading(fields)
-    _check_copying(fields)
+    check_copying(fields)
+    check_choosing(fields)
+    check_pooling(fields)
     check_source_order(config)
     _check_encoder_states(fields)
     _check_tokens(fields)
@@ -172,26 +182,6 @@ def _check_reading(fields: dict[str, Any]) -> None:
     check_context(fields)
 
 
-def _check_copying(fields: dict[str, Any]) -> None:
-    """Who copies must know where the decoder reads, and the source must be in the vocabulary that it writes."""
-    if not fields["copy_from_source"]:
-        return
-    kind, entry = fields["cross_attention"], fields["decoder_mixers"][-1]
-    scored = kind in SCORES or reads_memory(entry)
-    if not scored and not (kind == "none" and any(map(reads_memory, fields["decoder_mixers"]))):
-        raise ValueError(
-            f"copy_from_source needs the weights of one head: cross_attention must be one of {', '.join(SCORES)}, or "
-            f"the last layer a mixer that reads the encoder, got {kind!r} and {entry!r}"
-        )
-    if not fields["share_encoder_decoder_embeddings"]:
-        raise ValueError("copy_from_source needs one vocabulary: share_encoder_decoder_embeddings must be True")
-    if fields["written_vocab_size"] is not None:
-        raise ValueError(
-            f"copy_from_source may write any token of a source: written_vocab_size must be None, got "
-            f"{fields['written_vocab_size']}"
-        )
-
-
 def _check_encoder_states(fields: dict[str, Any]) -> None:
     """With decoder_init 'encoder_state', the cells of the encoder and of the decoder must be alike."""
     if fields["decoder_init"] != "encoder_state":
@@ -216,20 +206,22 @@ def _check_encoder_states(fields: dict[str, Any]) -> None:
 
 def _check_widths(fields: dict[str, Any]) -> None:
     """Widths that must divide one another or agree."""
-    if any(map(keeps_keys, fields["encoder_mixers"])):
+    if any(map(divides_width, fields["encoder_mixers"])):
         _check_divisible(fields, "encoder_hidden_size", "encoder_attention_heads")
     crosses = fields["cross_attention"] == "multi_head" and not all(map(reads_memory, fields["decoder_mixers"]))
-    if crosses or any(map(keeps_keys, fields["decoder_mixers"])):
+    if crosses or any(map(divides_width, fields["decoder_mixers"])):
         _check_divisible(fields, "hidden_size", "decoder_attention_heads")
+    if any(map(reads_with_heads, fields["decoder_mixers"])):
+        _check_divisible(fields, "attention_size", "decoder_attention_heads")
     merge, size = fields["encoder_merge"], fields["encoder_hidden_size"]
     halved = merge in ("concat", "separate") and any(way.startswith("both") for way in fields["encoder_directions"])
     if halved and size % 2:
         raise ValueError(f"encoder_hidden_size must be even for encoder_merge {merge!r}, got {size}")
     heads = 2 * fields["encoder_attention_heads"]
-    if halved and size % heads and any(map(_attends_and_recurs, fields["encoder_mixers"])):
+    if halved and size % heads and any(map(_divides_half_a_width, fields["encoder_mixers"])):
         raise ValueError(
             f"encoder_hidden_size ({size}) must be divisible by twice encoder_attention_heads ({heads}) for 'fused' "
-            f"cells in two directions with encoder_merge {merge!r}"
+            f"or 'rglru' cells in two directions with encoder_merge {merge!r}"
         )
     if fields["encoder_layers"] == 0 and fields["encoder_hidden_size"] != fields["embedding_size"]:
         raise ValueError(
@@ -246,8 +238,8 @@ def _check_widths(fields: dict[str, Any]) -> None:
         )
 
 
-def _attends_and_recurs(entry: str) -> bool:
-    return any(MIXERS[name].keeps_keys and MIXERS[name].kind == "recurrent" for name in split_mixer(entry))
+def _divides_half_a_width(entry: str) -> bool:
+    return any(divides_width(name) and MIXERS[name].kind == "recurrent" for name in split_mixer(entry))
 
 
 def _check_divisible(fields: dict[str, Any], size: str, heads: str) -> None:

@@ -65,20 +65,31 @@ class RnnAttnConfig(PreTrainedConfig):
         memory_slots, memory_slot_size: number and width of the slots of the memory that the mixer ``ntm`` writes.
         memory_heads: how many heads read that memory, and how many write it.
         encoder_attention_heads, decoder_attention_heads: heads of multi-head attention; the decoder's also serve its
-            attention to the encoder.
+            attention to the encoder. The mixer ``rglru`` has as many blocks of gates.
         attention_window: how far ``sliding_attention`` reads: in the decoder the last so many tokens, the reading one
             among them; in the encoder so many on either side.
         encoder_ffn_dim, decoder_ffn_dim: width of the feed-forward networks; 0 means none.
         cross_attention: ``multi_head``, ``additive`` (Bahdanau et al. 2015), ``dot`` or ``general`` (Luong et al.
-            2015), ``cosine`` (Graves et al. 2014), ``euclidean``, or ``none``. Mixers that read the encoder inside
-            their recurrence get none; those of Luong read it with this score.
+            2015), ``cosine`` (Graves et al. 2014), ``euclidean``, ``hops`` (Sukhbaatar et al. 2015), or ``none``.
+            Mixers that read the encoder inside their recurrence get none; those of Luong read it with this score.
+        attention_hops: how often in a row ``hops`` reads.
+        hop_tying: which of its matrices are one: ``adjacent`` or ``layer_wise``, see ``HopCrossAttention``.
+        hard_attention: ``none``; or one position of the encoder a step, read by the decoder's last layer alone:
+            ``reinforce``, drawn in training and taught by reward (Xu et al. 2015), the likeliest otherwise;
+            ``marginal``, the exact distribution of the next token over all of them (Wu et al. 2018), whose logarithm
+            ``logits`` are.
+        hard_attention_entropy: how much ``reinforce`` values choices that stay open.
+        encoder_pooling: ``none``; or ``sum`` or ``position``: the decoder reads one slot a segment of the source, the
+            sum of its vectors, weighted by their place in it or not, see ``SegmentPooling``. ``token_type_ids`` are
+            the numbers of the slots; their embeddings tell the decoder which is which.
         copy_from_source: whether the next token may also be one of the source, by the weights of the decoder's last
             reading of it (See et al. 2017); then both sides share a vocabulary, and ``logits`` are log-probabilities.
             Needs weights of one head: any ``cross_attention`` but ``multi_head``, or a mixer that reads the encoder.
         input_feeding: whether the mixers of Luong read what they found at the step before.
         attentional_activation: what the mixers of Luong apply to the projection of what they found: ``tanh`` or
             ``none``.
-        attention_size: width of the comparison in additive scores; defaults to ``hidden_size``.
+        attention_size: width of the comparison in additive scores; defaults to ``hidden_size``. The heads of
+            ``rnmt_lstm``, as many as ``decoder_attention_heads``, share it.
         decoder_init: the state in which recurrent decoder layers start: ``zeros``; ``mean``, tanh of a projection of
             the mean of the encoder's output; ``last``, the same of its output where its last layer ended: at
             the last real token, at the first if it reads backward, each half at its own if it concatenates both;
@@ -171,6 +182,11 @@ class RnnAttnConfig(PreTrainedConfig):
     cross_attention: str = "multi_head"
     attention_size: int | None = None
     copy_from_source: bool = False
+    attention_hops: int = 1
+    hop_tying: str = "adjacent"
+    hard_attention: str = "none"
+    hard_attention_entropy: float = 0.01
+    encoder_pooling: str = "none"
     input_feeding: bool = True
     attentional_activation: str = "tanh"
     decoder_init: str = "zeros"

@@ -7,9 +7,11 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention import NOTHING_READ, Memory, Reading
+from .attention_hops import HopCrossAttention
 from .context_vector import fed_width
 from .decoder_cache import own_cache
 from .feed_forward import adds_input, build_connection, build_feed_forward
+from .hard_attention import HARD
 from .initial_state import STARTS, build_projection, first_columns, start_names
 from .mixer_attention import MultiHeadCrossAttention, ScoredCrossAttention
 from .mixers import (
@@ -78,6 +80,8 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         self.start_columns = first_columns(config, layer_idx)
         self.first_states = STARTS[config.decoder_init]
         crosses = has_encoder and config.cross_attention != "none" and not reads_memory(entry)
+        if config.hard_attention != "none":  # what one layer does not read, no other may
+            crosses = crosses and layer_idx == config.decoder_layers - 1
         self.cross_attention = self._build_cross_attention(config) if crosses else None
         self.cross_attention_connection = (
             None if self.cross_attention is None else build_connection(config, size, size, residual=adds)
@@ -117,8 +121,10 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             )
             if mixer_class.reads_memory:
                 options |= {"memory_size": config.encoder_hidden_size, "attention_size": config.attention_size}
-            if mixer_class.keeps_keys:
+            if mixer_class.keeps_keys or mixer_class.takes_heads:
                 options |= {"num_heads": config.decoder_attention_heads, "dropout": config.attention_dropout}
+            if mixer_class.takes_blocks:
+                options["num_blocks"] = config.decoder_attention_heads
             if mixer_class.takes_score:
                 options |= {
                     "score": config.cross_attention,
@@ -138,7 +144,11 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         }
         if config.cross_attention == "multi_head":
             return MultiHeadCrossAttention(config, num_heads=config.decoder_attention_heads, **sizes)
-        return ScoredCrossAttention(score=config.cross_attention, attention_size=config.attention_size, **sizes)
+        if config.cross_attention == "hops":
+            del sizes["hidden_size"]
+            return HopCrossAttention(hops=config.attention_hops, tying=config.hop_tying, **sizes)
+        attention = HARD.get(config.hard_attention, ScoredCrossAttention)
+        return attention(score=config.cross_attention, attention_size=config.attention_size, **sizes)
 
     def forward(
         self,
@@ -177,10 +187,10 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             x = connection.leave(x, y)
         if self.cross_attention is not None:
             connection = self.cross_attention_connection
-            y, weights, found = self.cross_attention(
+            y, weights, found, *log_weights = self.cross_attention(
                 connection.enter(x), *memory, masks.memory_attention, masks.memory_mask, **kwargs
             )
-            reading = Reading(found, weights)
+            reading = Reading(found, weights, *log_weights)
             x = connection.leave(x, y)
         if self.feed_forward is not None:
             connection = self.feed_forward_connection

@@ -1,6 +1,7 @@
 """BERT-style embeddings: token + position + segment, then norm and dropout."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -121,3 +122,19 @@ class RnnAttnEmbeddings(nn.Module):
             token_type_ids = torch.zeros(1, 1, dtype=torch.long, device=x.device)
         segments: Tensor = self.token_type_embeddings(token_type_ids)
         return x + segments
+
+
+def build_embeddings(config: Any, side: str) -> RnnAttnEmbeddings:
+    """The embeddings of ``encoder`` or ``decoder``, as the config says."""
+    return RnnAttnEmbeddings(
+        vocab_size=config.encoder_vocab_size if side == "encoder" else config.vocab_size,
+        embedding_size=config.embedding_size,
+        type_vocab_size=config.type_vocab_size,
+        position_embedding=getattr(config, f"{side}_position_embedding"),
+        max_position_embeddings=config.max_position_embeddings,
+        pad_token_id=config.pad_token_id,
+        norm_type=config.norm_type if config.embedding_norm else None,
+        norm_eps=config.layer_norm_eps,
+        scale=config.scale_embedding,
+        dropout=config.dropout,
+    )

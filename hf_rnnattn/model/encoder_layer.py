@@ -20,10 +20,12 @@ class RnnAttnEncoderOutput(BaseModelOutput):
     final_states: (B, N, C), the states in which its recurrent cells ended, an LSTM's h before its c; None where the
         decoder does not start from them.
     source_ids: (B, S), the ids that were read; None where the decoder does not copy them.
+    memory_mask: (B, S) bool, where segments became a slot that the decoder may read; None where the tokens are.
     """
 
     final_states: torch.Tensor | None = None
     source_ids: torch.Tensor | None = None
+    memory_mask: torch.Tensor | None = None
 
 
 class RnnAttnEncoderLayer(GradientCheckpointingLayer):
@@ -67,6 +69,8 @@ class RnnAttnEncoderLayer(GradientCheckpointingLayer):
         if MIXERS[name].keeps_keys:
             options = {"num_heads": config.encoder_attention_heads, "dropout": config.attention_dropout}
             options["second_pass"] = True
+        if MIXERS[name].takes_blocks:
+            options["num_blocks"] = config.encoder_attention_heads
         return DirectionalMixer.build(
             MIXERS[name],
             input_size=input_size,

@@ -10,10 +10,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple
 
-from .loss_rnnattn import IGNORED, seq2seq_loss
+from .loss_rnnattn import IGNORED
 from .mixers import reads_memory
 from .modeling_rnnattn import RnnAttnDecoder, RnnAttnPreTrainedModel, as_kind
-from .output_distribution import build_output
+from .output_distribution import build_distribution, build_output
 from .plain_linear import linear
 from .self_attention_masks import create_masks_for_generate
 from .written_tokens import build_written_tokens
@@ -70,6 +70,7 @@ NEEDS_NO_ENCODER: dict[str, tuple[Any, str]] = {
     "decoder_init": ("zeros", "starts from"),
     "context_vector": ("none", "is made of"),
     "feed_context": (False, "reads"),
+    "hard_attention": ("none", "reads"),
     "readout": ("hidden", "reads"),
 }
 
@@ -101,6 +102,7 @@ class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):
         width = model.decoder.readout.output_size
         self.readout, self.lm_head = build_output(self.config, width, self.config.vocab_size)
         self.written_tokens = build_written_tokens(self.config)
+        self.distribution = build_distribution(self.config)
         self.post_init()
 
     def get_decoder(self, *args: Any, **kwargs: Any) -> RnnAttnDecoder:
@@ -159,13 +161,17 @@ class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):
             **kwargs,
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = linear(self.lm_head, self.readout(outputs.last_hidden_state[:, kept]))  # (B, T, V)
-        logits = self.written_tokens(logits)
+        told = None if outputs.reading is None else tuple(part[:, kept] for part in outputs.reading)
+
+        def score(hidden: torch.Tensor) -> torch.Tensor:  # (B, T, V) of the vocabulary
+            return self.written_tokens(linear(self.lm_head, self.readout(hidden)))  # type: ignore[no-any-return]
+
+        logits = self.distribution(score, outputs.last_hidden_state[:, kept], told)
         loss = None
         if shift_labels is None and labels is not None:
             shift_labels = nn.functional.pad(labels, (0, 1), value=IGNORED)[:, 1:]  # type: ignore[assignment]
         if shift_labels is not None:
-            loss = seq2seq_loss(logits, shift_labels, num_items_in_batch)
+            loss = self.distribution.loss(logits, shift_labels, num_items_in_batch, told)
         return CausalLMOutputWithCrossAttentions(
             loss=loss,
             logits=logits,

@@ -1,5 +1,7 @@
 """What a forward pass is given: masks and lengths are checked here, with errors that say what was wrong."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -33,6 +35,20 @@ def check_memory(memory: Tensor | None, rows: int, *, has_encoder: bool) -> None
     check_lengths(memory, "source")
     if memory.shape[0] != rows:
         raise ValueError(f"the source has {memory.shape[0]} rows, the target {rows}")
+
+
+def memory_mask_of(encoder_outputs: Any, attention_mask: Tensor | None, *, pooled: bool) -> Tensor | None:
+    """Which of the encoder's vectors the decoder may read: (B, S), None for all of them.
+
+    Raises:
+        ValueError: segments were ``pooled``, and the encoder's output does not say where their slots are.
+    """
+    if not pooled:
+        return attention_mask
+    slots: Tensor | None = getattr(encoder_outputs, "memory_mask", None)
+    if slots is None:
+        raise ValueError("encoder_pooling needs an encoder output that carries memory_mask, got none")
+    return slots
 
 
 def check_states(states: Tensor | None, memory: Tensor, count: int) -> Tensor:

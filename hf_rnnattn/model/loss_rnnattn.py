@@ -28,6 +28,47 @@ def seq2seq_loss(logits: Tensor, labels: Tensor, num_items_in_batch: Tensor | in
     return _divided(total, (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
 
 
+def reinforced_loss(
+    logits: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    log_weights: Tensor,
+    baseline: Tensor,
+    entropy_weight: float,
+    num_items_in_batch: Tensor | int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``seq2seq_loss`` of logits for which positions were drawn, with a gradient that teaches the drawing.
+
+        r_t = log p(y_t | j_t)                                                                    (1)
+        gradient = - grad r_t - (r_t - b) grad log alpha_{t, j_t} - lambda grad H(alpha_t)        (2)
+
+    Its expectation is the gradient of - sum_j alpha_tj log p(y_t | j) - lambda H(alpha_t), a bound of the loss of
+    ``MarginalDistribution`` where lambda is 0: REINFORCE, with a baseline b that changes its variance only.
+
+    Args:
+        logits, labels, num_items_in_batch: see ``seq2seq_loss``.
+        weights: (B, T, S), zeros and a one: what was drawn.
+        log_weights: (B, T, S), log alpha.
+        baseline: scalar b.
+        entropy_weight: lambda.
+
+    Returns:
+        The loss, the sum of the rewards r_t of all labels, and their number. The value of the loss is that of
+        ``seq2seq_loss``.
+    """
+    loss = seq2seq_loss(logits, labels, num_items_in_batch)
+    labels = labels.to(logits.device)
+    wide = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
+    losses = nn.functional.cross_entropy(wide.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
+    taught = labels != IGNORED
+    drawn = (weights * log_weights).sum(-1)  # (B, T)
+    entropy = -(log_weights.exp() * log_weights).sum(-1)
+    lesson = (losses + baseline) * drawn - entropy_weight * entropy
+    total = torch.where(taught, lesson, 0.0).sum()
+    total = _divided(total, taught.sum() if num_items_in_batch is None else num_items_in_batch)
+    return loss + (total - total.detach()), -losses.sum(), taught.sum()
+
+
 def problem_type_of(labels: Tensor, num_labels: int) -> str:
     """What labels of sequences are, where the config does not say: transformers' own rule.
 

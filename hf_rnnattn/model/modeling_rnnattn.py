@@ -28,18 +28,28 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .attention import NOTHING_READ, Reading
+from .attention_hops import HopCrossAttention
 from .config_checks import check_config
 from .configuration_rnnattn import RnnAttnConfig
 from .context_vector import build_context_vector, reads_at_every_step
 from .decoder_cache import check_cache, keep_context, kept_context, new_cache
 from .decoder_layer import Masks, RnnAttnDecoderLayer
-from .embeddings import RnnAttnEmbeddings
+from .embeddings import build_embeddings
 from .encoder_layer import RnnAttnEncoderLayer, RnnAttnEncoderOutput
 from .feed_forward import build_final_norm
 from .initial_state import build_summary
-from .inputs import as_bool_mask, check_lengths, check_memory, check_one_of, check_states, continued, positions_of
+from .inputs import (
+    as_bool_mask,
+    check_lengths,
+    check_memory,
+    check_one_of,
+    check_states,
+    continued,
+    memory_mask_of,
+    positions_of,
+)
 from .lookup_rnnattn import SourceLookupCandidateGenerator, real_tokens
-from .loss_rnnattn import seq2seq_loss, shift_tokens_right
+from .loss_rnnattn import shift_tokens_right
 from .mixer_attention import FullAttentionMixer, MultiHeadCrossAttention, ScoredCrossAttention
 from .mixer_base import MixerOutput, RecurrentMixer
 from .mixer_directions import DirectionalMixer
@@ -49,6 +59,7 @@ from .plain_linear import linear
 from .pretrained_encoder_rnnattn import PretrainedEncoderMixin
 from .readout import build_readout
 from .saving_rnnattn import is_weights, save_at_once
+from .segment_pooling import SegmentPooling
 from .self_attention_masks import bidirectional_masks, causal_masks, create_masks_for_generate, mask_kinds
 from .shortlist_rnnattn import Candidates, ShortlistMixin
 from .source_length_rnnattn import SourceLengthMixin
@@ -175,21 +186,6 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
         return {"input_ids": ids, "decoder_input_ids": ids}
 
 
-def _embeddings(config: Any, side: str) -> RnnAttnEmbeddings:
-    return RnnAttnEmbeddings(
-        vocab_size=config.encoder_vocab_size if side == "encoder" else config.vocab_size,
-        embedding_size=config.embedding_size,
-        type_vocab_size=config.type_vocab_size,
-        position_embedding=getattr(config, f"{side}_position_embedding"),
-        max_position_embeddings=config.max_position_embeddings,
-        pad_token_id=config.pad_token_id,
-        norm_type=config.norm_type if config.embedding_norm else None,
-        norm_eps=config.layer_norm_eps,
-        scale=config.scale_embedding,
-        dropout=config.dropout,
-    )
-
-
 def as_kind(config: Any, **flags: Any) -> Any:
     """The config with these flags set, a copy if that changes it: one config may serve several kinds of models."""
     if all(getattr(config, name) == value for name, value in flags.items()):
@@ -218,7 +214,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.embeddings = _embeddings(config, "encoder")
+        self.embeddings = build_embeddings(config, "encoder")
         self.layers = nn.ModuleList([RnnAttnEncoderLayer(config, i) for i in range(config.encoder_layers)])
         self.norm = build_final_norm(config, config.encoder_hidden_size)
         self.mask_kinds = mask_kinds(config.encoder_mixers)
@@ -226,6 +222,8 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         self.gives_states = config.is_encoder_decoder and config.decoder_init == "encoder_state"
         self.order = SOURCE_ORDERS[config.source_order]
         self.gives_ids = config.is_encoder_decoder and config.copy_from_source
+        pools = config.is_encoder_decoder and config.encoder_pooling != "none"
+        self.pooling = SegmentPooling(config.encoder_pooling) if pools else None
         self.gradient_checkpointing = False
         self.post_init()
 
@@ -269,11 +267,11 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         batch, length = inputs.shape[:2]
         mask = as_bool_mask(attention_mask, batch=batch, length=length, name="attention_mask")
         order = self.order(mask, length, inputs.device)
-        length, mask, positions = order.length, order.mask, order.read(position_ids)
+        given, length, mask, positions = mask, order.length, order.mask, order.read(position_ids)
         self.embeddings.check_length(length, "source")
         if positions is None:
             positions = positions_of(mask, 0, length, inputs.device)
-        read = (order.read(given) for given in (input_ids, inputs_embeds, token_type_ids))
+        read = (order.read(one) for one in (input_ids, inputs_embeds, token_type_ids))
         hidden_states = self.embeddings(*read, positions, mask)
         prepared = bidirectional_masks(self.config, self.mask_kinds, hidden_states, mask)
         ends: list[Tensor] = []
@@ -281,10 +279,14 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
             hidden_states, *states = layer(hidden_states, mask, prepared, self.gives_states, **kwargs)
             ends += states
         final_states = torch.stack(ends, dim=1).to(hidden_states.dtype) if ends else None
+        hidden_states, memory_mask = order.put_back(self.norm(hidden_states)), None
+        if self.pooling is not None:
+            hidden_states, memory_mask = self.pooling(hidden_states, token_type_ids, given)
         return RnnAttnEncoderOutput(
-            last_hidden_state=order.put_back(self.norm(hidden_states)),
+            last_hidden_state=hidden_states,
             final_states=final_states,
             source_ids=input_ids if self.gives_ids else None,
+            memory_mask=memory_mask,
         )
 
 
@@ -311,6 +313,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         "cross_attentions": [
             OutputRecorder(MultiHeadCrossAttention, index=1),
             OutputRecorder(ScoredCrossAttention, index=1),
+            OutputRecorder(HopCrossAttention, index=1),
             OutputRecorder(RecurrentMixer, index=3),  # the weights of cells that read the encoder, None of the others
         ],
     }
@@ -318,7 +321,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
     def __init__(self, config: Any, *, has_encoder: bool = True) -> None:
         super().__init__(config)
         self.has_encoder = has_encoder
-        self.embeddings = _embeddings(config, "decoder")
+        self.embeddings = build_embeddings(config, "decoder")
         self.layers = nn.ModuleList(
             [RnnAttnDecoderLayer(config, i, has_encoder=has_encoder) for i in range(config.decoder_layers)]
         )
@@ -429,12 +432,9 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
             )
             reading = reading if read[0] is None else Reading(*read)
         hidden_states = self.norm(hidden_states)
-        context = vector if reading.context is None else reading.context
-        return RnnAttnDecoderOutput(
-            last_hidden_state=self.readout(embedded, hidden_states, context),
-            past_key_values=past_key_values,
-            reading=self.report(embedded, hidden_states, reading, encoder_source_ids),
-        )
+        read_out = self.readout(embedded, hidden_states, vector if reading.context is None else reading.context)
+        last_hidden_state, told = self.report(read_out, embedded, hidden_states, reading, encoder_source_ids)
+        return RnnAttnDecoderOutput(last_hidden_state=last_hidden_state, past_key_values=past_key_values, reading=told)
 
     def _masks(
         self, x: Tensor, mask: Tensor | None, own: dict[str, Any], memory: Tensor, memory_mask: Tensor | None
@@ -565,7 +565,9 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
             input_ids=decoder_input_ids,
             attention_mask=decoder_attention_mask,
             encoder_hidden_states=encoder_outputs.last_hidden_state,
-            encoder_attention_mask=attention_mask,
+            encoder_attention_mask=memory_mask_of(
+                encoder_outputs, attention_mask, pooled=self.encoder.pooling is not None
+            ),
             encoder_final_states=getattr(encoder_outputs, "final_states", None),
             encoder_source_ids=getattr(encoder_outputs, "source_ids", None),
             past_key_values=past_key_values,
@@ -700,8 +702,11 @@ class RnnAttnForConditionalGeneration(
             return self.written_tokens(linear(self.lm_head, read))  # type: ignore[no-any-return]
 
         logits = self.distribution(score, outputs.last_hidden_state, outputs.reading)
+        loss = None
+        if labels is not None:
+            loss = self.distribution.loss(logits, labels, num_items_in_batch, outputs.reading)
         return Seq2SeqLMOutput(
-            loss=None if labels is None else seq2seq_loss(logits, labels, num_items_in_batch),
+            loss=loss,
             logits=logits,
             past_key_values=outputs.past_key_values,
             decoder_hidden_states=outputs.decoder_hidden_states,

@@ -81,7 +81,7 @@ class ConcatReadout(nn.Module):
         Raises:
             ValueError: there is no context.
         """
-        beside = _needed(context, "concat").expand(-1, hidden.shape[1], -1)
+        beside = _needed(context, "concat").expand(*hidden.shape[:-1], -1)
         return torch.cat([hidden, beside.to(hidden.dtype)], dim=-1)
 
 

@@ -20,11 +20,13 @@ WITHOUT_GRADIENT = ("k_proj.bias",)
 
 def heads_of_cross_attention(config: Any) -> list[int]:
     """The number of heads with which each layer of the decoder that reads the encoder does so."""
-    single, none = config.cross_attention != "multi_head", config.cross_attention == "none"
+    heads = {"multi_head": config.decoder_attention_heads, "hops": config.attention_hops}
+    none = config.cross_attention == "none"
     return [
-        1 if single or reads_memory(entry) else config.decoder_attention_heads
-        for entry in config.decoder_mixers
-        if reads_memory(entry) or not none
+        1 if reads_memory(entry) else heads.get(config.cross_attention, 1)
+        for layer, entry in enumerate(config.decoder_mixers)
+        if (reads_memory(entry) or not none)
+        and (config.hard_attention == "none" or layer == config.decoder_layers - 1)
     ]
 
 
