@@ -145,7 +145,8 @@ def test_evaluation_is_repeatable_bit_for_bit_and_training_without_dropout_equal
     model, inputs = build(config), batch(config)
     first = run(model, **inputs).logits
     assert torch.equal(run(model, **inputs).logits, first)
-    assert_close(run(model.train(), **inputs).logits, first, rtol=1e-5, atol=1e-5)
+    if config.hard_attention != "reinforce":  # which draws what it reads while it is trained
+        assert_close(run(model.train(), **inputs).logits, first, rtol=1e-5, atol=1e-5)
 
 
 def test_dropout_changes_training_and_not_evaluation() -> None:
