@@ -26,7 +26,7 @@ SIZES: dict[str, Any] = {
     "dropout": 0.0,
     **SPECIAL,
 }
-# The cells whose gates can be told; those of others read the encoder, are in cells inside them, or have a norm of the sum.
+# The cells whose gates can be told: others read the encoder, have cells inside them, or a norm of the sum.
 GATED = ["conditional_gru", "conditional_lstm", "gru", "kim_ssru", "lstm", "mingru", "ntm", "rglru", "ssru"]
 CLOSE_ENOUGH = {"rtol": 0.0, "atol": 1e-6}
 
