@@ -23,7 +23,7 @@ from hf_rnnattn.model.tokenization_rnnattn import RnnAttnTokenizer
 from hf_rnnattn.tokenizer_training import train_tokenizer
 
 BUDGET: dict[str, Any] = {
-    "steps": 700,
+    "steps": 500,
     "batch": 32,
     "learning_rate": 5e-3,
     "init_std": INIT_STD[has_norms("reader")],
@@ -32,7 +32,7 @@ BUDGET: dict[str, Any] = {
     "dropout": 0.1,
     "vocabulary": 6000,
     "words_of_text": 40,
-    "questions": {"train": 24000, "test": 2000},
+    "questions": {"train": 16000, "test": 1000},
 }
 LONGEST_ANSWER = 12
 
