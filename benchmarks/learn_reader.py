@@ -23,9 +23,9 @@ from hf_rnnattn.model.tokenization_rnnattn import RnnAttnTokenizer
 from hf_rnnattn.tokenizer_training import train_tokenizer
 
 BUDGET: dict[str, Any] = {
-    "steps": 500,
-    "batch": 32,
-    "learning_rate": 5e-3,
+    "steps": 1000,
+    "batch": 16,
+    "learning_rate": 4e-3,
     "init_std": INIT_STD[has_norms("reader")],
     "width": 96,
     "layers": 2,
