@@ -6,10 +6,12 @@ from matplotlib.figure import Figure
 
 from .counting import prefixes
 from .drawing import draw_panels, save
+from .hard_attention import choosing
 from .media import caption, listening, pretrained, small_data
 from .pointing import copying
 from .reading_and_parsing import parsing, reading
 from .sections import SECTIONS, WORD, Picture
+from .tape import copying_tape
 from .vectors import spelling
 
 PICTURES: dict[str, Picture] = {
@@ -17,6 +19,8 @@ PICTURES: dict[str, Picture] = {
     "vec2seq": spelling("vec2seq-first", "vec2seq-every"),
     "seq2vec": lambda folder: prefixes(folder, WORD),
     "pointer": copying,
+    "hard-attention": choosing,
+    "ntm": copying_tape,
     "bert-encoder": pretrained,
     "bert2rnn": small_data,
     "reader": reading,

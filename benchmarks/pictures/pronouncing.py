@@ -97,13 +97,14 @@ def trained(
     folder: Path,
     make: Callable[[], Any] | None = None,
     given: Iterator[Batch] | None = None,
+    learning_rate: float = BUDGET["learning_rate"],
 ) -> Any:
     """The preset after its training, with the words of ``batches`` or what else is given."""
 
     def learn() -> Any:
         set_seed(0)
         model = make() if make else build(name)
-        train(model, given or batches(), steps=BUDGET["steps"], learning_rate=BUDGET["learning_rate"])
+        train(model, given or batches(), steps=BUDGET["steps"], learning_rate=learning_rate)
         return model
 
     return kept(name, folder, getattr(hf_rnnattn, PRESETS[name].model), learn)

@@ -131,6 +131,7 @@ SECTIONS: dict[str, Picture] = {
     "nematus": alignments("nematus"),
     "luong": alignments("luong-dot", "luong-general", "luong-concat", "luong-feed"),
     "similarities": alignments("attention-cosine", "attention-euclid"),
+    "rnmt-plus": heads("rnmt-plus"),
     "transformer": heads("transformer"),
     "hybrid-transformer-rnn": heads("hybrid-transformer-rnn"),
     "ssru-student": heads("ssru-student-tiny"),
