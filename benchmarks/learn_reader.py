@@ -23,16 +23,16 @@ from hf_rnnattn.model.tokenization_rnnattn import RnnAttnTokenizer
 from hf_rnnattn.tokenizer_training import train_tokenizer
 
 BUDGET: dict[str, Any] = {
-    "steps": 800,
-    "batch": 32,
-    "learning_rate": 5e-3,
+    "steps": 1000,
+    "batch": 16,
+    "learning_rate": 4e-3,
     "init_std": INIT_STD[has_norms("reader")],
     "width": 96,
     "layers": 2,
     "dropout": 0.1,
     "vocabulary": 6000,
     "words_of_text": 40,
-    "tested": 2000,
+    "questions": {"train": 16000, "test": 1000},
 }
 LONGEST_ANSWER = 12
 
@@ -105,9 +105,9 @@ def data() -> tuple[dict[str, Reading], set[str], int]:
         part: [asked for each in rows if (asked := question_of(each, common, BUDGET["words_of_text"]))]
         for part, rows in parts.items()
     }
-    texts = (f"{each.question} {each.text}" for each in questions["train"][:20000])
+    questions = {part: asked[: BUDGET["questions"][part]] for part, asked in questions.items()}
+    texts = (f"{each.question} {each.text}" for each in questions["train"])
     tokenizer = train_tokenizer(texts, kind="wordpiece", vocab_size=BUDGET["vocabulary"], min_frequency=2)
-    questions["test"] = questions["test"][: BUDGET["tested"]]
     return {part: Reading(asked, tokenizer) for part, asked in questions.items()}, common, len(tokenizer)
 
 

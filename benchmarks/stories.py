@@ -1,4 +1,4 @@
-"""Little stories whose questions need two of their facts: who took a thing, and where that person went."""
+"""Little stories with questions that need one of their facts, or two: who took a thing, and where that person went."""
 
 import random
 from typing import NamedTuple
@@ -18,15 +18,15 @@ class Story(NamedTuple):
     answer: str
 
 
-def tell(draw: random.Random) -> Story:
+def tell(draw: random.Random, facts: int) -> Story:
     """Everybody goes to a place of their own and takes one thing, some before and some after they went.
 
-    The eight sentences come in any order. Asked is where a thing is: one sentence says who took it, another where that
-    person went, and no other sentence tells anything of it.
+    The eight sentences come in any order. With one of the ``facts``, asked is where a person is. With two it is where
+    a thing is: one sentence says who took it, another where that person went, and no other tells anything of it.
     """
     places, things = draw.sample(PLACES, len(PEOPLE)), draw.sample(THINGS, len(PEOPLE))
     sentences = [[person, "went", place] for person, place in zip(PEOPLE, places, strict=True)]
     sentences += [[person, "took", thing] for person, thing in zip(PEOPLE, things, strict=True)]
     draw.shuffle(sentences)
     asked = draw.randrange(len(PEOPLE))
-    return Story(sentences, ["where", things[asked]], places[asked])
+    return Story(sentences, ["where", (PEOPLE if facts == 1 else things)[asked]], places[asked])

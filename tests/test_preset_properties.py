@@ -202,7 +202,8 @@ def test_the_seed_decides_the_weights_and_evaluation_repeats_itself(name):
     first = first_output(model, **inputs)
     assert torch.equal(first_output(model, **inputs), first)
     assert first.isfinite().all()
-    assert_close(first_output(model.train(), **inputs), first, rtol=0.0, atol=1e-6)
+    if model.config.hard_attention != "reinforce":  # which draws what it reads while it is trained
+        assert_close(first_output(model.train(), **inputs), first, rtol=0.0, atol=1e-6)
 
 
 @each_preset

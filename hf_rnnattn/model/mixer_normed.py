@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .mixer_lstm import init_forget_gate
 from .mixer_stepping import SteppingMixer
 from .norms import SplitLayerNorm
+from .notation import State
 
 GATES = 4
 
@@ -52,11 +53,21 @@ class NormedLSTMMixer(SteppingMixer):
     def step(self, entering: Tensor, recurrent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         return normed_lstm_step(self.gate_norm, entering + recurrent, state[1])
 
+    def gate_activations(self, x: Tensor, before: State) -> State:
+        h = before["h"]
+        return normed_gates(self.gate_norm, (self.input_to_gates(x) + self.state_to_gates(h.to(x.dtype))).to(h.dtype))
+
     def step_kernel(self, x: Tensor, weights: list[Tensor], *state: Tensor) -> tuple[Tensor, ...]:
         raise TypeError("torch has no kernel for this cell")
 
     def sequence_kernel(self, x: Tensor, weights: list[Tensor], *state: Tensor) -> tuple[Tensor, ...]:
         raise TypeError("torch has no kernel for this cell")
+
+
+def normed_gates(norm: nn.Module, gates: Tensor) -> State:
+    """How far each gate lets through what it guards: ``gates`` (..., 4 D) before their norm -> (..., D) each."""
+    i, f, _, o = norm(gates).chunk(GATES, -1)
+    return {"i": i.sigmoid(), "f": f.sigmoid(), "o": o.sigmoid()}
 
 
 def build_gate_norm(hidden_size: int) -> SplitLayerNorm:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .attention import Memory, masked_softmax
 from .attention_scores import MultiHeadAdditiveScore
 from .mixer_base import MixerOutput, RecurrentMixer, carry
-from .mixer_normed import GATES, build_gate_norm, init_gate_norm, normed_lstm_step
+from .mixer_normed import GATES, build_gate_norm, init_gate_norm, normed_gates, normed_lstm_step
 from .mixer_reading import MemoryReader
 from .mixer_transition import init_gates
 from .notation import State
@@ -99,6 +99,11 @@ class RNMTMixer(MemoryReader, RecurrentMixer):
         kept = nn.functional.dropout(alpha, p=self.dropout, training=self.training)
         found = torch.matmul(kept, self.score.split_heads(memory.values))  # (B, H, T, d)
         return alpha, found.transpose(1, 2).flatten(2)
+
+    def gate_activations(self, x: Tensor, before: State) -> State:
+        h, context = before["h"], before["context"]
+        recurrent = self.context_to_gates(context.to(x.dtype)) + self.state_to_gates(h.to(x.dtype))
+        return normed_gates(self.gate_norm, (self.input_to_gates(x) + recurrent).to(h.dtype))
 
     def run(
         self, x: Tensor, mask: Tensor | None, state: State, memory: Any, return_steps: bool, return_state: bool

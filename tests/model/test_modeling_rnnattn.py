@@ -22,8 +22,9 @@ def heads_of_cross_attention(config: Any) -> list[int]:
     """The number of heads with which each layer of the decoder that reads the encoder does so."""
     heads = {"multi_head": config.decoder_attention_heads, "hops": config.attention_hops}
     none = config.cross_attention == "none"
+    inside = {"rnmt_lstm": config.decoder_attention_heads}
     return [
-        1 if reads_memory(entry) else heads.get(config.cross_attention, 1)
+        inside.get(entry, 1) if reads_memory(entry) else heads.get(config.cross_attention, 1)
         for layer, entry in enumerate(config.decoder_mixers)
         if (reads_memory(entry) or not none)
         and (config.hard_attention == "none" or layer == config.decoder_layers - 1)
@@ -145,7 +146,8 @@ def test_evaluation_is_repeatable_bit_for_bit_and_training_without_dropout_equal
     model, inputs = build(config), batch(config)
     first = run(model, **inputs).logits
     assert torch.equal(run(model, **inputs).logits, first)
-    assert_close(run(model.train(), **inputs).logits, first, rtol=1e-5, atol=1e-5)
+    if config.hard_attention != "reinforce":  # which draws what it reads while it is trained
+        assert_close(run(model.train(), **inputs).logits, first, rtol=1e-5, atol=1e-5)
 
 
 def test_dropout_changes_training_and_not_evaluation() -> None:
