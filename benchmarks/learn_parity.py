@@ -21,7 +21,7 @@ PAD, BOS, EOS, ZERO, ONE = range(5)
 LONGEST = 40  # bits of a string in training
 LENGTHS = (40, 64, 128, 256)  # of the strings that are asked about
 ASKED = 512  # strings of each length
-BUDGET = {"steps": 1200, "batch": 64, "learning_rate": 2e-3, "longest": LONGEST, "asked": ASKED}
+BUDGET = {"steps": 600, "batch": 64, "learning_rate": 3e-3, "longest": LONGEST, "asked": ASKED}
 
 ATTENTION: dict[str, Any] = {"hidden_size": 32, "decoder_ffn_dim": 128, "decoder_attention_heads": 4}
 MODELS: dict[str, dict[str, Any]] = {
@@ -40,8 +40,8 @@ MODELS: dict[str, dict[str, Any]] = {
 
 def build(name: str) -> Any:
     """The language model of this name, with random weights."""
-    fields: dict[str, Any] = {"vocab_size": 5, "dropout": 0.0, "tie_word_embeddings": False, "type_vocab_size": 0}
-    return RnnAttnForCausalLM(RnnAttnConfig(**{**fields, **MODELS[name]}))
+    fields: dict[str, Any] = {"vocab_size": 5, "encoder_mixers": [], "cross_attention": "none", "dropout": 0.0}
+    return RnnAttnForCausalLM(RnnAttnConfig(**fields, **MODELS[name], tie_word_embeddings=False))
 
 
 def strings(count: int, length: int, generator: torch.Generator) -> Batch:

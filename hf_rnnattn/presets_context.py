@@ -1,6 +1,6 @@
-"""Presets with one vector between source and target: how it is formed and used, and in which order the source is."""
+"""Presets in which a context is fed to the decoder's layers, or the source is read in an order of its own."""
 
-from .preset_fields import ONE_VECTOR, Fields, Preset
+from .preset_fields import BARE, ONE_VECTOR, Fields, Preset
 
 SOURCES = {
     "last": "Sutskever et al. 2014, Sequence to Sequence Learning with Neural Networks",
@@ -54,6 +54,30 @@ CONTEXT_PRESETS: dict[str, Preset] = {
         "two LSTM layers a side, one vector between them, the source read twice",
         "Zaremba and Sutskever 2014, Learning to Execute",
         {**STACKS, "hidden_size": 400, **_lstms(2), "source_order": "doubled"},
+    ),
+    "rnmt-plus": Preset(
+        "six bidirectional and eight unidirectional LSTM layers, normalised gates, additive attention of four heads",
+        "Chen et al. 2018, The Best of Both Worlds: Combining Recent Advances in Neural Machine Translation",
+        {
+            **BARE,
+            "vocab_size": 32000,
+            "hidden_size": 1024,
+            "encoder_hidden_size": 2048,
+            "encoder_mixers": ["normed_lstm"] * 6,
+            "encoder_directions": "both",
+            "decoder_mixers": ["rnmt_lstm"] + ["normed_lstm"] * 7,
+            "decoder_attention_heads": 4,
+            "cross_attention": "none",
+            "feed_context": True,
+            "readout": "concat",
+            "residual": True,
+            "residual_start": 2,
+            "share_encoder_decoder_embeddings": False,
+            "tie_word_embeddings": False,
+            "output_bias": True,
+            "dropout": 0.3,
+            "attention_dropout": 0.3,
+        },
     ),
     "vec2seq-first": Preset(
         "one vector in, a sequence out: the vector enters the first step",

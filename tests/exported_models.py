@@ -56,6 +56,15 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_position_embedding": "sinusoidal",
     },
     "fused": {"encoder_mixers": ["fused"], "decoder_mixers": ["fused", "lstm+fused"], "decoder_init": "mean"},
+    "rnmt": {
+        "encoder_mixers": ["normed_lstm"],
+        "encoder_hidden_size": 16,
+        "decoder_mixers": ["rnmt_lstm", "normed_lstm"],
+        "cross_attention": "none",
+        "attention_size": 8,
+        "feed_context": True,
+        "readout": "concat",
+    },
     "gru": {
         "encoder_mixers": ["gru"],
         "encoder_merge": "concat",
@@ -76,6 +85,12 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "encoder_merge": "concat_project",
         "decoder_mixers": ["ntm", "ntm+full_attention"],
         "decoder_init": "mean",
+    },
+    "rglru": {
+        "encoder_mixers": ["rglru"],
+        "encoder_merge": "sum",
+        "decoder_mixers": ["rglru", "rglru+full_attention"],
+        "decoder_init": "last",
     },
     "sliding_attention": {
         "encoder_mixers": ["sliding_attention", "gru+full_attention"],

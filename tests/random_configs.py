@@ -46,6 +46,8 @@ def reconcile(fields: dict[str, Any]) -> None:
         fields["cross_attention"] = "additive"
         fields["encoder_vocab_size"] = None
         fields["share_encoder_decoder_embeddings"] = True
+    if "rnmt_lstm" in readers:
+        fields["attention_size"] = 4  # which any number of heads divides
     reconcile_context(fields)
     if fields["source_order"] == "doubled":
         fields["encoder_directions"] = ["forward"] * len(fields["encoder_mixers"])

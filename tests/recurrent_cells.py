@@ -32,8 +32,12 @@ def build(
 ) -> Any:
     """The cell with random weights and biases everywhere, so that nothing hides behind a zero."""
     sizes = {"memory_size": MEMORY, "attention_size": ATTENTION} if MIXERS[name].reads_memory else {}
+    if MIXERS[name].takes_heads:
+        sizes = {"memory_size": MEMORY, "attention_size": 2 * ATTENTION, "num_heads": 2}
     if MIXERS[name].takes_slots:
         sizes = {"memory_slots": 5, "memory_slot_size": 3, "memory_heads": 2}
+    if MIXERS[name].takes_blocks:
+        sizes = {"num_blocks": 2}
     cell = MIXERS[name](input_size=input_size, hidden_size=hidden_size, **{**sizes, **options}).to(dtype)
     initialise(cell)
     with torch.no_grad():
@@ -100,7 +104,18 @@ def reference(name: str, cell: Any, x: Tensor, mask: Tensor | None, state: dict[
 
 def first_gates(cell: Any) -> Any:
     """The layer through which the input enters a cell, or the lowest cell of a stack."""
-    return cell.cells[0].input_to_gates if hasattr(cell, "cells") else cell.input_to_gates
+    if hasattr(cell, "cells"):
+        return cell.cells[0].input_to_gates
+    return cell.input_proj if cell.takes_blocks else cell.input_to_gates
+
+
+def first_bias(cell: Any) -> Any:
+    """The bias of the gates of that cell, wherever it stands."""
+    owner = cell.cells[0] if hasattr(cell, "cells") else cell
+    for name in ("gate_bias", "gate_norm"):
+        if hasattr(owner, name):
+            return getattr(owner, name) if name == "gate_bias" else owner.gate_norm.bias
+    return owner.input_to_gates.bias
 
 
 @contextmanager

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from reference_attention import additive_read, affine, gate, normed, scored_read
+from reference_attention import additive_read, affine, gate, heads_read, normed, scored_read
 from reference_fused import fused as fused_steps
 from reference_ntm import ntm_output, ntm_step
+from reference_rglru import rglru_output, rglru_step
 
 
 class Run(NamedTuple):
@@ -173,6 +174,19 @@ def ntm(
     return _walk(x, mask, state, lambda x_t, s: ntm_step(weights, x_t, s), lambda s: ntm_output(weights, s))
 
 
+def rglru(
+    weights: dict[str, Tensor], x: Tensor, mask: Tensor | None, state: dict[str, Tensor], memory: Any = None
+) -> Run:
+    """Griffin's block, see ``reference_rglru``: at a masked step zeros are read, which open the gate of the output."""
+    run = _walk(x, mask, state, lambda x_t, s: rglru_step(weights, x_t, s), lambda s: s["h"])
+    read = x if mask is None else torch.where(mask[..., None], x, 0.0)
+    rows = [
+        torch.stack([rglru_output(weights, x_t, h) for x_t, h in zip(read[row], run.outputs[row], strict=True)])
+        for row in range(x.shape[0])
+    ]
+    return run._replace(outputs=torch.stack(rows))
+
+
 def _walk_reading(
     x: Tensor,
     mask: Tensor | None,
@@ -233,6 +247,44 @@ def _conditional(gates: Step) -> Callable[..., Run]:
 
 
 conditional_gru, conditional_lstm = _conditional(_gru_gates), _conditional(_lstm_gates)
+
+
+def _normed_lstm_gates(weights: dict[str, Any], gates: Tensor, s: State) -> State:
+    """Each gate normalised as a whole; h_t = o c_t."""
+    width = s["h"].shape[0]
+    split = {**weights, "norm_blocks": [width] * 4}
+    i, f, g, o = normed(split, "gate_norm", gates).chunk(4)
+    c = torch.sigmoid(f) * s["c"] + torch.sigmoid(i) * torch.tanh(g)
+    return {"h": torch.sigmoid(o) * c, "c": c}
+
+
+def normed_lstm(weights: dict[str, Any], x: Tensor, mask: Tensor | None, state: State, memory: Any = None) -> Run:
+    """i, f, o = sigmoid(LN(W x_t + U h_{t-1})), g = tanh(LN(...)); c_t = f c_{t-1} + i g; h_t = o c_t."""
+
+    def step(x_t: Tensor, s: State) -> State:
+        gates = affine(weights, "input_to_gates", x_t) + affine(weights, "state_to_gates", s["h"])
+        return _normed_lstm_gates(weights, gates, s)
+
+    return _walk(x, mask, state, step, lambda s: s["h"])
+
+
+def rnmt_lstm(weights: dict[str, Any], x: Tensor, mask: Tensor | None, state: State, memory: Any) -> Run:
+    """h_t = normed LSTM on [x_t; a_{t-1}]; a_t read with h_t by every head, and kept."""
+
+    def step(x_t: Tensor, s: State, values: Tensor, slots: Any) -> tuple[State, Tensor, Tensor, Tensor]:
+        gates = affine(weights, "input_to_gates", x_t) + affine(weights, "context_to_gates", s["context"])
+        cell = _normed_lstm_gates(weights, gates + affine(weights, "state_to_gates", s["h"]), s)
+        alpha, context = heads_read(weights, cell["h"], values, slots)
+        return cell | {"context": context}, cell["h"], alpha, context
+
+    run = _walk_reading(x, mask, state, memory, step)
+    alphas = run.weights[:, 0].transpose(1, 2).clone()  # (B, H, T, S)
+    for row in range(x.shape[0]):  # a masked step asks with the last real one's state
+        slots = range(memory[0].shape[1]) if memory[1] is None else memory[1][row].nonzero().flatten().tolist()
+        for t in range(x.shape[1]):
+            if mask is not None and not bool(mask[row, t]):
+                alphas[row, :, t] = heads_read(weights, run.steps["h"][row, t], memory[0][row], slots)[0]
+    return run._replace(outputs=run.steps["h"], weights=alphas, context=run.steps["context"])
 
 
 def _luong(gates: Step, names: tuple[str, ...]) -> Callable[..., Run]:
@@ -313,6 +365,9 @@ RECURRENCES: dict[str, Callable[..., Run]] = {
     "luong_lstm": luong_lstm,
     "mingru": mingru,
     "kim_ssru": kim_ssru,
+    "normed_lstm": normed_lstm,
+    "rglru": rglru,
     "ntm": ntm,
+    "rnmt_lstm": rnmt_lstm,
     "ssru": ssru,
 }

@@ -74,6 +74,26 @@ def _read(score: Callable[[Tensor], Tensor], values: Tensor, slots: Any) -> tupl
     return alpha, context
 
 
+def heads_read(weights: dict[str, Any], query: Tensor, values: Tensor, slots: Any) -> tuple[Tensor, Tensor]:
+    """Reads with each head's part of projected query and slots: weights (H, S), and what the heads found, joined."""
+    if "memory_proj.weight" in weights:
+        values = torch.stack([affine(weights, "memory_proj", slot) for slot in values])
+    seen = torch.stack([affine(weights, "score.value_proj", slot) for slot in values])  # (S, A)
+    asked = affine(weights, "score.query_proj", query)
+    width = weights["score.score_proj.weight"].shape[1]
+    alphas, contexts = [], []
+    for part, found in zip(asked.split(width), seen.split(width, dim=1), strict=True):
+
+        def score(slot: Tensor, part: Tensor = part) -> Tensor:
+            compared = affine(weights, "score.head_query_proj", part) + affine(weights, "score.head_key_proj", slot)
+            return torch.tanh(compared) @ weights["score.score_proj.weight"][0]
+
+        alpha, context = _read(score, found, slots)
+        alphas.append(alpha)
+        contexts.append(context)
+    return torch.stack(alphas), torch.cat(contexts)
+
+
 def scored_read(
     weights: dict[str, Tensor], prefix: str, query: Tensor, values: Tensor, slots: Any
 ) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,8 @@ from hf_rnnattn import RnnAttnConfig, RnnAttnEncoderModel, RnnAttnForCausalLM, R
 from hf_rnnattn.cell_traces import trace_cells
 from hf_rnnattn.presets import preset_model
 from recurrent_cells import CLOSE, RECURRENT, reference, setting
-from reference_attention import affine, gate
+from reference_attention import affine, gate, normed
+from reference_rglru import block_gates, convolved
 from tiny_seq2seq import SPECIAL, VOCABULARY, character_tokenizer
 
 SIZES: dict[str, Any] = {
@@ -25,6 +26,8 @@ SIZES: dict[str, Any] = {
     "dropout": 0.0,
     **SPECIAL,
 }
+# The cells whose gates can be told: others read the encoder, have cells inside them, or a norm of the sum.
+GATED = ["conditional_gru", "conditional_lstm", "gru", "kim_ssru", "lstm", "mingru", "ntm", "rglru", "ssru"]
 CLOSE_ENOUGH = {"rtol": 0.0, "atol": 1e-6}
 
 
@@ -41,6 +44,12 @@ def gates_of_step(name: str, w: dict[str, Any], x: Any, s: dict[str, Any]) -> di
         return {"f": torch.sigmoid(w["input_to_gates.weight"][4:] @ x + w["gate_bias"])}
     if name in ("ssru", "mingru"):
         return {"f" if name == "ssru" else "z": gate(w, "input_to_gates", 1, 2, x).sigmoid()}
+    if name in ("normed_lstm", "rnmt_lstm"):
+        both = affine(w, "input_to_gates", x) + affine(w, "state_to_gates", s["h"])
+        if "context" in s:
+            both = both + affine(w, "context_to_gates", s["context"])
+        blocks = normed({**w, "norm_blocks": [4] * 4}, "gate_norm", both).view(4, 4).sigmoid()
+        return {"i": blocks[0], "f": blocks[1], "o": blocks[3]}
     if name == "ntm":
         both = affine(w, "input_to_gates", x) + affine(w, "state_to_gates", s["h"])
         i, f, g, o = (both + w["read_to_gates.weight"] @ s["reads"].flatten()).view(4, 4)
@@ -58,6 +67,10 @@ def gates_of_step(name: str, w: dict[str, Any], x: Any, s: dict[str, Any]) -> di
             "g_write": g[heads:],
             "e": e,
         }
+    if name == "rglru":
+        v = convolved(w, affine(w, "input_proj", x), s["window"])
+        r, i = block_gates(w, v)
+        return {"r": r, "i": i, "a": torch.exp(-8 * torch.log1p(w["decay"].exp()) * r)}
     return {}
 
 
@@ -74,7 +87,7 @@ def test_gates_equal_those_of_the_naive_loop_at_every_step(name):
             assert got.keys() == want.keys()
             for letter, value in want.items():
                 assert_close(got[letter][row, t], value, **CLOSE)
-    assert bool(got) == (name not in ("elman", "bahdanau_gru", "luong_gru", "luong_lstm"))
+    assert bool(got) == (name in GATED)
 
 
 def model_of(kind: Any, **fields: Any) -> Any:

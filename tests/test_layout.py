@@ -13,8 +13,8 @@ from sources import ISLAND, PACKAGE, PROJECT, files, imported_files, name_of, tr
 # The longest pattern that fits decides.
 RANKS = (
     ("model/__init__.py", "model/notation.py", "model/plain_linear.py", "model/exported_loop.py"),
-    ("model/mixer_base.py", "model/attention*.py", "model/addressing.py", "model/scan*.py"),
     ("model/fused_kernel.py", "model/norms.py"),
+    ("model/mixer_base.py", "model/attention*.py", "model/addressing.py", "model/scan*.py"),
     ("model/mixer_*.py",),
     ("model/mixers.py",),
     ("model/cache_*.py", "model/embeddings.py", "model/config*.py", "model/*.py"),

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from hf_rnnattn.presets import preset_model
 from hf_rnnattn.presets_context import CONTEXT_PRESETS, USES, VECTORS
 from small_presets import inputs_of, small
 
@@ -24,6 +25,41 @@ def test_every_way_to_form_a_vector_has_every_way_to_use_it():
         assert (model.config.decoder_init == "context") == ("-feed" not in name)
         assert layer.cross_attention is None
         assert not model(**inputs_of(model), output_attentions=True).cross_attentions
+
+
+def test_rnmt_plus_has_the_published_number_of_parameters():
+    """378.9 million, of which every one is known from the configuration that the authors published."""
+    norms = 2 * 4 * 1024  # scales and shifts of a cell
+    encoder = 2 * ((1024 + 1024) * 4096 + norms) + 5 * 2 * ((2048 + 1024) * 4096 + norms)
+    projected = 2048 * 1024 + 1024
+    heads = 2 * (1024 * 1024 + 1024) + 2 * 256 * 256 + 256
+    decoder = 8 * ((1024 + 1024 + 1024) * 4096 + norms)
+    output = 2048 * 32000 + 32000
+    with torch.device("meta"):
+        model = preset_model("rnmt-plus")
+    assert model.num_parameters() == 2 * 32000 * 1024 + encoder + projected + heads + decoder + output
+    assert round(model.num_parameters() / 1e6, 1) == 378.9
+
+
+def test_in_rnmt_plus_the_context_goes_to_every_layer_and_to_the_softmax():
+    """To the first from the step before, to the others from this one; residuals begin at the third layer."""
+    model = small("rnmt-plus").double().eval()
+    decoder, seen = model.model.decoder, []
+    for layer in decoder.layers:
+        layer.mixers[0].register_forward_hook(lambda _, args, output: seen.append((args[0], output)))
+    decoder.readout.register_forward_hook(lambda _, args, output: seen.append((args[1], output)))
+    output = model(**inputs_of(model), output_attentions=True)
+    context = seen[0][1].context
+    assert context.shape == (3, 5, 12)
+    assert len(seen) == 9
+    for entering, _ in seen[1:-1]:
+        assert torch.equal(entering[..., 16:], context)
+    assert torch.equal(seen[-1][1], torch.cat([seen[-1][0], context], dim=-1))
+    for side in (model.model.encoder, decoder):
+        assert [layer.mixer_connections[0].residual for layer in side.layers[:4]] == [False, False, True, True]
+    (weights,) = output.cross_attentions
+    assert weights.shape == (3, 2, 5, 7)
+    assert_close(weights.sum(-1), torch.ones(3, 2, 5).double(), rtol=0.0, atol=1e-12)
 
 
 def sequences() -> Tensor:

@@ -57,6 +57,54 @@ class AdditiveScore(nn.Module):
         return scores.view(compared.shape[:-1])  # (B, T, S)
 
 
+class MultiHeadAdditiveScore(nn.Module):
+    """Additive scores of several heads, Chen et al. 2018.
+
+        p_j = W_p h_j + b_p                                        (1)
+        e_tj of head k = v . tanh(A (W_q q_t + b_q)_k + B p_jk)    (2)
+
+    of the parts of equal width of query and slot; A, B and v serve every head. What a head finds is made of p_jk.
+
+    Args:
+        query_size, key_size: widths of a query q_t and of a memory slot h_j.
+        attention_size: width A of p_j, a multiple of ``num_heads``.
+        num_heads: number H of heads, of width d = A / H.
+    """
+
+    def __init__(self, *, query_size: int, key_size: int, attention_size: int, num_heads: int) -> None:
+        super().__init__()
+        width = attention_size // num_heads
+        self.num_heads = num_heads
+        self.key_width = attention_size
+        self.query_proj = nn.Linear(query_size, attention_size)
+        self.value_proj = nn.Linear(key_size, attention_size)
+        self.head_query_proj = nn.Linear(width, width, bias=False)
+        self.head_key_proj = nn.Linear(width, width, bias=False)
+        self.score_proj = nn.Linear(width, 1, bias=False)
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """(B, S, A) -> (B, H, S, d)."""
+        return x.view(*x.shape[:-1], self.num_heads, -1).transpose(1, 2)
+
+    def prepare(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, S, key_size) -> keys, B p_jk side by side, and values p_j: (B, S, A) each."""
+        values = self.value_proj(memory)
+        return self._by_head(self.head_key_proj, values), values
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """query (B, T, query_size), keys (B, S, A) -> scores (B, H, T, S)."""
+        asked = self.split_heads(self._by_head(self.head_query_proj, self.query_proj(query)))  # (B, H, T, d)
+        compared = torch.tanh(asked[:, :, :, None] + self.split_heads(keys)[:, :, None])  # (B, H, T, S, d)
+        scores: Tensor = self.score_proj(compared.flatten(0, 2))  # (B H T, S, 1)
+        return scores.view(compared.shape[:-1])
+
+    def _by_head(self, linear: nn.Linear, x: Tensor) -> Tensor:
+        """The same projection of every head's part of (B, S, A)."""
+        parts = x.view(*x.shape[:-1], self.num_heads, -1).flatten(1, 2)  # (B, S H, d)
+        projected: Tensor = linear(parts)
+        return projected.view(x.shape)
+
+
 class DotScore(nn.Module):
     """The dot score of Luong et al. 2015: e_tj = q_t . h_j, of queries and slots of one width.
 

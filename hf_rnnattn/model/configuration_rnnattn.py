@@ -65,7 +65,7 @@ class RnnAttnConfig(PreTrainedConfig):
         memory_slots, memory_slot_size: number and width of the slots of the memory that the mixer ``ntm`` writes.
         memory_heads: how many heads read that memory, and how many write it.
         encoder_attention_heads, decoder_attention_heads: heads of multi-head attention; the decoder's also serve its
-            attention to the encoder.
+            attention to the encoder. The mixer ``rglru`` has as many blocks of gates.
         attention_window: how far ``sliding_attention`` reads: in the decoder the last so many tokens, the reading one
             among them; in the encoder so many on either side.
         encoder_ffn_dim, decoder_ffn_dim: width of the feed-forward networks; 0 means none.
@@ -88,7 +88,8 @@ class RnnAttnConfig(PreTrainedConfig):
         input_feeding: whether the mixers of Luong read what they found at the step before.
         attentional_activation: what the mixers of Luong apply to the projection of what they found: ``tanh`` or
             ``none``.
-        attention_size: width of the comparison in additive scores; defaults to ``hidden_size``.
+        attention_size: width of the comparison in additive scores; defaults to ``hidden_size``. The heads of
+            ``rnmt_lstm``, as many as ``decoder_attention_heads``, share it.
         decoder_init: the state in which recurrent decoder layers start: ``zeros``; ``mean``, tanh of a projection of
             the mean of the encoder's output; ``last``, the same of its output where its last layer ended: at
             the last real token, at the first if it reads backward, each half at its own if it concatenates both;

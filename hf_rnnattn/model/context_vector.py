@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .initial_state import Summary, last_of_encoder
-from .mixers import reads_memory
+from .mixers import reads_memory, reads_with_heads
 
 CONTEXT_VECTORS = ("none", "last", "linear", "sum")
 
@@ -67,9 +67,11 @@ def context_width(config: Any, below: int) -> int:
     reading = reading_layers(config.decoder_mixers[:below], config.cross_attention)
     if not reading:
         return 0
+    entry = config.decoder_mixers[reading[-1]]
+    if reads_with_heads(entry):
+        return int(config.attention_size)
     mapped = config.cross_attention in ("multi_head", "hops")  # what these find has the decoder's width
-    inside = reads_memory(config.decoder_mixers[reading[-1]])
-    return int(config.hidden_size if mapped and not inside else config.encoder_hidden_size)
+    return int(config.hidden_size if mapped and not reads_memory(entry) else config.encoder_hidden_size)
 
 
 def reads_at_every_step(config: Any) -> bool:

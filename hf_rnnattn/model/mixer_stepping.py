@@ -33,6 +33,7 @@ class SteppingMixer(RecurrentMixer):
             Nematus.
         norm_eps: of these norms.
         context_size: width of what the second cell reads beside the state; 0 for nothing.
+        gate_bias: whether the first cell has biases.
     """
 
     transitions: Any  # a ModuleList
@@ -52,11 +53,12 @@ class SteppingMixer(RecurrentMixer):
         cell_norm: str = "none",
         norm_eps: float = 1e-5,
         context_size: int = 0,
+        gate_bias: bool = True,
     ) -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size)
         blocks = [count * hidden_size for count in self.norm_blocks]
-        self.input_to_gates = nn.Linear(input_size, self.gates * hidden_size)
-        self.state_to_gates = nn.Linear(hidden_size, self.gates * hidden_size)
+        self.input_to_gates = nn.Linear(input_size, self.gates * hidden_size, bias=gate_bias)
+        self.state_to_gates = nn.Linear(hidden_size, self.gates * hidden_size, bias=gate_bias)
         self.input_norm = build_cell_norm(cell_norm, blocks, norm_eps)
         self.state_norm = build_cell_norm(cell_norm, blocks, norm_eps)
         self.transitions = nn.ModuleList()

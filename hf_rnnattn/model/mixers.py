@@ -10,7 +10,10 @@ from .mixer_gru import GRUMixer
 from .mixer_lstm import LSTMMixer
 from .mixer_luong import LuongGRUMixer, LuongLSTMMixer
 from .mixer_mingru import MinGRUMixer
+from .mixer_normed import NormedLSTMMixer
 from .mixer_ntm import NTMMixer
+from .mixer_rglru import RGLRUMixer
+from .mixer_rnmt import RNMTMixer
 from .mixer_rnn import ElmanMixer
 from .mixer_ssru import KimSSRUMixer, SSRUMixer
 
@@ -27,7 +30,10 @@ MIXERS: dict[str, type[Any]] = {
     "luong_gru": LuongGRUMixer,
     "luong_lstm": LuongLSTMMixer,
     "mingru": MinGRUMixer,
+    "normed_lstm": NormedLSTMMixer,
     "ntm": NTMMixer,
+    "rglru": RGLRUMixer,
+    "rnmt_lstm": RNMTMixer,
     "sliding_attention": SlidingAttentionMixer,
     "ssru": SSRUMixer,
 }
@@ -57,6 +63,11 @@ def reads_memory(entry: str) -> bool:
     return any(MIXERS[name].reads_memory for name in split_mixer(entry))
 
 
+def reads_with_heads(entry: str) -> bool:
+    """Whether that part has several heads, as wide together as ``attention_size``."""
+    return any(MIXERS[name].takes_heads for name in split_mixer(entry))
+
+
 def attends_itself(entry: str) -> bool:
     """Whether a part of the entry is self-attention, which needs the masks of the attention interface."""
     return any(MIXERS[name].kind == "attention" for name in split_mixer(entry))
@@ -75,6 +86,11 @@ def recurs(entry: str) -> bool:
 def attention_options(name: str, window: int) -> dict[str, Any]:
     """``window`` for self-attention that is cut to one, else nothing."""
     return {"window": window} if MIXERS[name].mask_kind == "sliding_attention" else {}
+
+
+def divides_width(entry: str) -> bool:
+    """Whether a part of the entry divides its width among the heads of attention."""
+    return any(MIXERS[name].keeps_keys or MIXERS[name].takes_blocks for name in split_mixer(entry))
 
 
 def cell_options(name: str, **options: Any) -> dict[str, Any]:

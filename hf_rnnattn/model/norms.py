@@ -33,7 +33,8 @@ class SplitLayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., sum of blocks) -> the same shape."""
-        parts = zip(*(torch.split(tensor, self.blocks, -1) for tensor in (x, self.weight, self.bias)), strict=True)
+        scales = (self.weight.to(x.dtype), self.bias.to(x.dtype))  # a cell may compute more precisely than its weights
+        parts = zip(*(torch.split(tensor, self.blocks, -1) for tensor in (x, *scales)), strict=True)
         normed = [
             nn.functional.layer_norm(part, part.shape[-1:], scale, shift, self.eps) for part, scale, shift in parts
         ]

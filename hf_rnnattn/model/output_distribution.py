@@ -14,6 +14,7 @@ import transformers.initialization as init
 from torch import Tensor, nn
 
 from .attention import Reading
+from .context_vector import context_width
 from .loss_rnnattn import reinforced_loss, seq2seq_loss
 
 Score = Callable[[Tensor], Tensor]  # vectors (B, T, E) -> logits (B, T, V)
@@ -212,5 +213,5 @@ def build_distribution(config: Any) -> VocabularyDistribution:
     return CopyDistribution(
         embedding_size=config.embedding_size,
         hidden_size=config.hidden_size,
-        context_size=config.encoder_hidden_size,
+        context_size=context_width(config, config.decoder_layers),
     )

@@ -1,8 +1,14 @@
 """What is asked about Debian's packages is asked as told, and no family is on both sides."""
 
+import shutil
+
 import pytest
 from cloze_questions import common_words, most_frequent, question_of
 from debian_descriptions import Description, descriptions, lists, release
+
+from learned import SEEDS, committed, learn
+
+needs_lists = pytest.mark.skipif(shutil.which("apt-get") is None, reason="Debian's lists are fetched with apt-get")
 
 STANZA = """Package: {name}
 Source: {source} (1.0)
@@ -71,3 +77,27 @@ def test_the_words_compared_with_are_the_most_frequent_ones():
     assert most_frequent(asked, {"server"}, exclusive=False) == "gopher"
     assert most_frequent(asked, {"server"}, exclusive=True) == "with"
     assert "a" in common_words([package])
+
+
+def sections_told(measured):
+    return measured["first"] > 4 * measured["commonest"] and measured["first_three"] > measured["first"]
+
+
+def questions_answered(measured):
+    return measured["right"] > measured["most_frequent_exclusive"] > measured["most_frequent"]
+
+
+@pytest.mark.parametrize(("task", "learnt"), [("sections", sections_told), ("reader", questions_answered)])
+def test_committed_results_beat_what_needs_no_reading(task, learnt):
+    assert [measured["seed"] for measured in committed(task)] == SEEDS
+    for measured in committed(task):
+        assert learnt(measured), measured
+
+
+@pytest.mark.slow
+@needs_lists
+@pytest.mark.parametrize(("task", "learnt"), [("sections", sections_told), ("reader", questions_answered)])
+def test_models_learn_to_read_descriptions(task, learnt, tmp_path):
+    """Takes minutes, and some seconds of network where the lists are not there yet."""
+    measured = learn(task, tmp_path)
+    assert learnt(measured), measured

@@ -6,6 +6,8 @@ from collections import Counter
 import pytest
 from python_trees import brackets_of, f1, parse
 
+from learned import SEEDS, committed, learn
+
 TREES = {
     "f.g(3)": "(Call (Attribute _ _ _ )Attribute _ _ _ )Call",
     "a": "_",
@@ -55,3 +57,20 @@ def test_f1_counts_brackets_of_the_same_label_and_place():
     assert f1([(other, right)], [6]) == 0.5
     assert f1([(right[:-1], right)], [6]) == 0.0
     assert f1([(right, right), (right[:-1], right)], [6, 6]) == pytest.approx(2 / 3)
+
+
+def parses(measured):
+    return measured["f1"] > 80.0 and measured["well_formed"] > 80.0
+
+
+def test_committed_results_meet_the_bar():
+    assert [measured["seed"] for measured in committed("parser")] == SEEDS
+    for measured in committed("parser"):
+        assert parses(measured), measured
+
+
+@pytest.mark.slow
+def test_the_parser_learns_to_write_trees(tmp_path):
+    """Takes minutes."""
+    measured = learn("parser", tmp_path)
+    assert parses(measured), measured

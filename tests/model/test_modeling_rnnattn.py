@@ -22,8 +22,9 @@ def heads_of_cross_attention(config: Any) -> list[int]:
     """The number of heads with which each layer of the decoder that reads the encoder does so."""
     heads = {"multi_head": config.decoder_attention_heads, "hops": config.attention_hops}
     none = config.cross_attention == "none"
+    inside = {"rnmt_lstm": config.decoder_attention_heads}
     return [
-        1 if reads_memory(entry) else heads.get(config.cross_attention, 1)
+        inside.get(entry, 1) if reads_memory(entry) else heads.get(config.cross_attention, 1)
         for layer, entry in enumerate(config.decoder_mixers)
         if (reads_memory(entry) or not none)
         and (config.hard_attention == "none" or layer == config.decoder_layers - 1)
