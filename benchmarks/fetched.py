@@ -66,21 +66,3 @@ def _unpack_wheel(requirement: str, work: Path) -> None:
     (wheel,) = work.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(work / "unpacked")
-
-
-def debian_lists() -> Path:
-    """The folder of Debian's lists of packages, with the descriptions in English, as ``apt-get update`` fetches them.
-
-    Raises:
-        subprocess.CalledProcessError: ``apt-get`` reaches no archive.
-    """
-    return unpacked("debian-lists", _update_lists)
-
-
-def _update_lists(_: str, work: Path) -> None:
-    folder = work / "unpacked"
-    (folder / "partial").mkdir(parents=True)
-    options = {"Dir::State::Lists": folder, "Acquire::Languages": "en", "Acquire::GzipIndexes": "false"}
-    settings = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
-    command = ["apt-get", "update", "--quiet", "--error-on=any", *settings]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

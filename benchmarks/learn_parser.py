@@ -18,8 +18,8 @@ from python_trees import Sentence, Tree, brackets_of, f1, standard_library
 from sequence_pairs import END, FIRST_SYMBOL, Pair, batches, generated, share
 
 BUDGET: dict[str, Any] = {
-    "steps": 500,
-    "batch": 64,
+    "steps": 800,
+    "batch": 32,
     "learning_rate": 1e-2,
     "init_std": INIT_STD[has_norms("parser")],
     "width": 64,

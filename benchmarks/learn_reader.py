@@ -23,9 +23,9 @@ from hf_rnnattn.model.tokenization_rnnattn import RnnAttnTokenizer
 from hf_rnnattn.tokenizer_training import train_tokenizer
 
 BUDGET: dict[str, Any] = {
-    "steps": 900,
+    "steps": 800,
     "batch": 32,
-    "learning_rate": 3e-3,
+    "learning_rate": 5e-3,
     "init_std": INIT_STD[has_norms("reader")],
     "width": 96,
     "layers": 2,
@@ -97,8 +97,8 @@ class Reading:
 
 
 @cache
-def data() -> tuple[dict[str, list[Question]], set[str], RnnAttnTokenizer]:
-    """Questions to train on and to test with, the common words that are no answers, and a tokenizer."""
+def data() -> tuple[dict[str, Reading], set[str], int]:
+    """Questions to train on and to test with, the common words that are no answers, and the vocabulary's size."""
     parts = descriptions(lists())
     common = common_words(parts["train"])
     questions = {
@@ -108,7 +108,7 @@ def data() -> tuple[dict[str, list[Question]], set[str], RnnAttnTokenizer]:
     texts = (f"{each.question} {each.text}" for each in questions["train"][:20000])
     tokenizer = train_tokenizer(texts, kind="wordpiece", vocab_size=BUDGET["vocabulary"], min_frequency=2)
     questions["test"] = questions["test"][: BUDGET["tested"]]
-    return questions, common, tokenizer
+    return {part: Reading(asked, tokenizer) for part, asked in questions.items()}, common, len(tokenizer)
 
 
 def per_cent(answers: list[str], questions: list[Question]) -> float:
@@ -118,24 +118,24 @@ def per_cent(answers: list[str], questions: list[Question]) -> float:
 
 def learn(seed: int) -> Measured:
     """Per cent of test questions answered with the blanked word."""
-    questions, common, tokenizer = data()
+    parts, common, vocabulary = data()
     model = narrow(
         "reader",
         width=BUDGET["width"],
         layers=BUDGET["layers"],
         dropout=BUDGET["dropout"],
-        vocab_size=len(tokenizer),
+        vocab_size=vocabulary,
     )
-    drawn = Reading(questions["train"], tokenizer).batches(BUDGET["batch"], seed)
+    drawn = parts["train"].batches(BUDGET["batch"], seed)
     losses = train(model, drawn, steps=BUDGET["steps"], learning_rate=BUDGET["learning_rate"])
-    test = questions["test"]
+    test = parts["test"].questions
     return {
-        "right": per_cent(Reading(test, tokenizer).answers(model), test),
+        "right": per_cent(parts["test"].answers(model), test),
         "most_frequent": per_cent([most_frequent(each, common, exclusive=False) for each in test], test),
         "most_frequent_exclusive": per_cent([most_frequent(each, common, exclusive=True) for each in test], test),
         "loss": round(sum(losses[-50:]) / 50, 4),
         "parameters": model.num_parameters(),
-        "questions": {part: len(rows) for part, rows in questions.items()},
+        "questions": {part: len(reading.questions) for part, reading in parts.items()},
         "lists": release(lists()),
     }
 

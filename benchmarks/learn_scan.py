@@ -16,11 +16,11 @@ from narrow_presets import INIT_STD, has_norms, narrow
 from scan_commands import Meanings, split_by_length, split_by_primitive
 from sequence_pairs import END, FIRST_SYMBOL, Pair, batches, share, written
 
-LEARNERS = ("lstm", "luong-general", "interleaved")
+LEARNERS = ("lstm", "luong-general", "hybrid-transformer-rnn")
 SPLITS = {"length": split_by_length, "jump": split_by_primitive}
 BUDGET: dict[str, Any] = {
-    "steps": 450,
-    "batch": 64,
+    "steps": 700,
+    "batch": 32,
     "learning_rate": {"without norms": 1e-2, "with norms": 3e-3},
     "init_std": INIT_STD,
     "width": 64,

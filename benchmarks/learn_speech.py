@@ -18,6 +18,7 @@ import jiwer
 import numpy as np
 import torch
 from learning import Batch, Measured, run, train
+from narrow_presets import INIT_STD
 from spoken_prompts import BEGIN, END, LETTERS, PAD, Prompt, decode, encode, features, read_prompts, spell, tokenizer
 from torch import Tensor, nn
 from transformers import SpeechEncoderDecoderModel, Wav2Vec2BertConfig, Wav2Vec2BertModel
@@ -25,15 +26,16 @@ from transformers import SpeechEncoderDecoderModel, Wav2Vec2BertConfig, Wav2Vec2
 from hf_rnnattn.presets import preset_model
 
 BUDGET = {
-    "steps": 700,
-    "batch_size": 12,
-    "learning_rate": 1.5e-3,
+    "steps": 500,
+    "batch_size": 24,
+    "learning_rate": 2e-3,
     "width": 128,
     "speech_layers": 2,
-    "joined": 0.4,
+    "joined": 0.3,
     "speeds": [0.9, 1.0, 1.1],
     "ctc_weight": 0.3,
 }
+SORTED_AT_ONCE = 10  # batches
 
 
 def build(width: int, speech_layers: int) -> SpeechEncoderDecoderModel:
@@ -52,7 +54,12 @@ def build(width: int, speech_layers: int) -> SpeechEncoderDecoderModel:
         mask_feature_length=8,
     )
     decoder = preset_model(
-        "listener", vocab_size=tokenizer().get_vocab_size(), hidden_size=width, attention_size=width // 2, dropout=0.1
+        "listener",
+        vocab_size=tokenizer().get_vocab_size(),
+        hidden_size=width,
+        attention_size=width // 2,
+        dropout=0.1,
+        init_std=INIT_STD["without norms"],
     )
     model = SpeechEncoderDecoderModel(encoder=Wav2Vec2BertModel(speech), decoder=decoder)
     for config in (model.config, model.generation_config):
@@ -61,25 +68,33 @@ def build(width: int, speech_layers: int) -> SpeechEncoderDecoderModel:
 
 
 def batches(prompts: list[Prompt], seed: int) -> Iterator[Batch]:
-    """Prompts, and pairs of them one after the other, each at a speed of its own, for ever."""
-    chooser = random.Random(seed)
+    """Prompts, and pairs of them one after the other, each at a speed of its own, for ever; like lengths together."""
+    chooser, size = random.Random(seed), BUDGET["batch_size"]
     heard = [[_features_at(prompt, speed) for speed in BUDGET["speeds"]] for prompt in prompts]
     while True:
-        rows, texts = [], []
-        for _ in range(BUDGET["batch_size"]):
+        pool = []
+        for _ in range(SORTED_AT_ONCE * size):
             chosen = chooser.choices(range(len(prompts)), k=1 + (chooser.random() < BUDGET["joined"]))
-            rows.append(torch.cat([chooser.choice(heard[i]) for i in chosen]))
-            texts.append(" ".join(prompts[i].text for i in chosen))
-        labels, (letters, lengths) = encode(texts), spell(texts)
-        yield {
-            "input_features": nn.utils.rnn.pad_sequence(rows, batch_first=True),
-            "attention_mask": nn.utils.rnn.pad_sequence(
-                [torch.ones(len(row)).long() for row in rows], batch_first=True
-            ),
-            "labels": labels.masked_fill(labels == PAD, -100),
-            "letters": letters,
-            "letter_counts": lengths,
-        }
+            sounds = torch.cat([chooser.choice(heard[i]) for i in chosen])
+            pool.append((sounds, " ".join(prompts[i].text for i in chosen)))
+        pool.sort(key=lambda example: len(example[0]))
+        starts = [*range(0, len(pool), size)]
+        chooser.shuffle(starts)
+        for start in starts:
+            yield _batch(pool[start : start + size])
+
+
+def _batch(examples: list[tuple[Tensor, str]]) -> Batch:
+    sounds, texts = zip(*examples, strict=True)
+    labels, (letters, lengths) = encode(list(texts)), spell(list(texts))
+    pad = nn.utils.rnn.pad_sequence
+    return {
+        "input_features": pad(list(sounds), batch_first=True),
+        "attention_mask": pad([torch.ones(len(row)).long() for row in sounds], batch_first=True),
+        "labels": labels.masked_fill(labels == PAD, -100),
+        "letters": letters,
+        "letter_counts": lengths,
+    }
 
 
 def _features_at(prompt: Prompt, speed: float) -> Tensor:

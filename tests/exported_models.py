@@ -86,6 +86,12 @@ EXPORTED: dict[str, dict[str, Any]] = {
         "decoder_mixers": ["ntm", "ntm+full_attention"],
         "decoder_init": "mean",
     },
+    "rglru": {
+        "encoder_mixers": ["rglru"],
+        "encoder_merge": "sum",
+        "decoder_mixers": ["rglru", "rglru+full_attention"],
+        "decoder_init": "last",
+    },
     "sliding_attention": {
         "encoder_mixers": ["sliding_attention", "gru+full_attention"],
         "decoder_mixers": ["lstm+sliding_attention", "full_attention"],

@@ -36,6 +36,8 @@ def build(
         sizes = {"memory_size": MEMORY, "attention_size": 2 * ATTENTION, "num_heads": 2}
     if MIXERS[name].takes_slots:
         sizes = {"memory_slots": 5, "memory_slot_size": 3, "memory_heads": 2}
+    if MIXERS[name].takes_blocks:
+        sizes = {"num_blocks": 2}
     cell = MIXERS[name](input_size=input_size, hidden_size=hidden_size, **{**sizes, **options}).to(dtype)
     initialise(cell)
     with torch.no_grad():
@@ -102,7 +104,9 @@ def reference(name: str, cell: Any, x: Tensor, mask: Tensor | None, state: dict[
 
 def first_gates(cell: Any) -> Any:
     """The layer through which the input enters a cell, or the lowest cell of a stack."""
-    return cell.cells[0].input_to_gates if hasattr(cell, "cells") else cell.input_to_gates
+    if hasattr(cell, "cells"):
+        return cell.cells[0].input_to_gates
+    return cell.input_proj if cell.takes_blocks else cell.input_to_gates
 
 
 def first_bias(cell: Any) -> Any:

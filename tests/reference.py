@@ -21,6 +21,7 @@ from torch import Tensor
 from reference_attention import additive_read, affine, gate, heads_read, normed, scored_read
 from reference_fused import fused as fused_steps
 from reference_ntm import ntm_output, ntm_step
+from reference_rglru import rglru_output, rglru_step
 
 
 class Run(NamedTuple):
@@ -171,6 +172,19 @@ def ntm(
 ) -> Run:
     """An LSTM with heads on a memory of slots, see ``reference_ntm``."""
     return _walk(x, mask, state, lambda x_t, s: ntm_step(weights, x_t, s), lambda s: ntm_output(weights, s))
+
+
+def rglru(
+    weights: dict[str, Tensor], x: Tensor, mask: Tensor | None, state: dict[str, Tensor], memory: Any = None
+) -> Run:
+    """Griffin's block, see ``reference_rglru``: at a masked step zeros are read, which open the gate of the output."""
+    run = _walk(x, mask, state, lambda x_t, s: rglru_step(weights, x_t, s), lambda s: s["h"])
+    read = x if mask is None else torch.where(mask[..., None], x, 0.0)
+    rows = [
+        torch.stack([rglru_output(weights, x_t, h) for x_t, h in zip(read[row], run.outputs[row], strict=True)])
+        for row in range(x.shape[0])
+    ]
+    return run._replace(outputs=torch.stack(rows))
 
 
 def _walk_reading(
@@ -352,6 +366,7 @@ RECURRENCES: dict[str, Callable[..., Run]] = {
     "mingru": mingru,
     "kim_ssru": kim_ssru,
     "normed_lstm": normed_lstm,
+    "rglru": rglru,
     "ntm": ntm,
     "rnmt_lstm": rnmt_lstm,
     "ssru": ssru,

@@ -11,6 +11,7 @@ from hf_rnnattn.cell_traces import trace_cells
 from hf_rnnattn.presets import preset_model
 from recurrent_cells import CLOSE, RECURRENT, reference, setting
 from reference_attention import affine, gate, normed
+from reference_rglru import block_gates, convolved
 from tiny_seq2seq import SPECIAL, VOCABULARY, character_tokenizer
 
 SIZES: dict[str, Any] = {
@@ -64,6 +65,10 @@ def gates_of_step(name: str, w: dict[str, Any], x: Any, s: dict[str, Any]) -> di
             "g_write": g[heads:],
             "e": e,
         }
+    if name == "rglru":
+        v = convolved(w, affine(w, "input_proj", x), s["window"])
+        r, i = block_gates(w, v)
+        return {"r": r, "i": i, "a": torch.exp(-8 * torch.log1p(w["decay"].exp()) * r)}
     return {}
 
 

@@ -1,6 +1,7 @@
 """The examples of the tasks with images and sounds are what their captions and texts say."""
 
 import sys
+from collections import Counter
 from importlib import import_module
 from typing import Any
 
@@ -15,7 +16,7 @@ def task(monkeypatch: Any) -> Any:
     """Imports a file of ``benchmarks/`` by its name."""
     monkeypatch.syspath_prepend(PROJECT / "benchmarks")
     yield import_module
-    for name in ("fashion_captions", "spoken_prompts", "fetched", "learn_bert2rnn"):
+    for name in ("fashion_captions", "spoken_prompts", "fetched", "learn_bert2rnn", "debian_descriptions"):
         sys.modules.pop(name, None)
 
 
@@ -82,15 +83,25 @@ def test_what_is_fetched_appears_only_when_it_is_whole(task: Any, monkeypatch: A
         assert [path.name for path in folder.iterdir()] == ["whole"]
 
 
-def test_no_test_package_is_of_a_source_package_of_the_training(task: Any, monkeypatch: Any) -> None:
-    names = task("learn_bert2rnn")
-    families = {
-        section: [[(f"{section} {i} {j}", section) for j in range(2)] for i in range(60)] for section in names.SECTIONS
+def test_every_section_has_as_many_training_examples_and_no_family_is_on_both_sides(
+    task: Any, monkeypatch: Any
+) -> None:
+    names, debian = task("learn_bert2rnn"), task("debian_descriptions")
+    made = {
+        part: [
+            debian.Description(f"{part} {i // 2}", section, f"{part} {section} {i}", "")
+            for section in names.SECTIONS
+            for i in range(120)
+        ]
+        for part in ("train", "test")
     }
-    monkeypatch.setattr(names, "read_examples", lambda: families)
+    monkeypatch.setattr(names, "descriptions", lambda _: made)
+    monkeypatch.setattr(names, "lists", lambda: None)
     training, test = names.draw(0)
-    assert len(training) == names.BUDGET["examples_per_section"] * len(names.SECTIONS)
+    counts = Counter(section for _, section in training)
+    assert counts == dict.fromkeys(names.SECTIONS, names.BUDGET["examples_per_section"])
     assert len(test) == names.BUDGET["test_examples"]
-    sources = [{text.rpartition(" ")[0] for text, _ in part} for part in (training, test)]
-    assert not sources[0] & sources[1]
+    assert {text.split()[0] for text, _ in training} == {"train"}
+    assert {text.split()[0] for text, _ in test} == {"test"}
+    assert all(int(text.split()[-1]) % 2 == 0 for text, _ in (*training, *test))  # one description a family
     assert names.draw(0) == (training, test) != names.draw(1)

@@ -20,7 +20,7 @@ from .hard_attention import HARD_ATTENTIONS
 from .initial_state import STARTS
 from .mixer_directions import DIRECTIONS, MERGES
 from .mixer_luong import ACTIVATIONS
-from .mixers import MIXERS, cell_depth, encoder_states, keeps_keys, reads_memory, reads_with_heads, split_mixer
+from .mixers import MIXERS, cell_depth, divides_width, encoder_states, reads_memory, reads_with_heads, split_mixer
 from .norms import CELL_NORMS, NORM_POSITIONS, NORMS
 from .pooling import POOLINGS
 from .readout import READOUTS
@@ -206,10 +206,10 @@ def _check_encoder_states(fields: dict[str, Any]) -> None:
 
 def _check_widths(fields: dict[str, Any]) -> None:
     """Widths that must divide one another or agree."""
-    if any(map(keeps_keys, fields["encoder_mixers"])):
+    if any(map(divides_width, fields["encoder_mixers"])):
         _check_divisible(fields, "encoder_hidden_size", "encoder_attention_heads")
     crosses = fields["cross_attention"] == "multi_head" and not all(map(reads_memory, fields["decoder_mixers"]))
-    if crosses or any(map(keeps_keys, fields["decoder_mixers"])):
+    if crosses or any(map(divides_width, fields["decoder_mixers"])):
         _check_divisible(fields, "hidden_size", "decoder_attention_heads")
     if any(map(reads_with_heads, fields["decoder_mixers"])):
         _check_divisible(fields, "attention_size", "decoder_attention_heads")
@@ -218,10 +218,10 @@ def _check_widths(fields: dict[str, Any]) -> None:
     if halved and size % 2:
         raise ValueError(f"encoder_hidden_size must be even for encoder_merge {merge!r}, got {size}")
     heads = 2 * fields["encoder_attention_heads"]
-    if halved and size % heads and any(map(_attends_and_recurs, fields["encoder_mixers"])):
+    if halved and size % heads and any(map(_divides_half_a_width, fields["encoder_mixers"])):
         raise ValueError(
             f"encoder_hidden_size ({size}) must be divisible by twice encoder_attention_heads ({heads}) for 'fused' "
-            f"cells in two directions with encoder_merge {merge!r}"
+            f"or 'rglru' cells in two directions with encoder_merge {merge!r}"
         )
     if fields["encoder_layers"] == 0 and fields["encoder_hidden_size"] != fields["embedding_size"]:
         raise ValueError(
@@ -238,8 +238,8 @@ def _check_widths(fields: dict[str, Any]) -> None:
         )
 
 
-def _attends_and_recurs(entry: str) -> bool:
-    return any(MIXERS[name].keeps_keys and MIXERS[name].kind == "recurrent" for name in split_mixer(entry))
+def _divides_half_a_width(entry: str) -> bool:
+    return any(divides_width(name) and MIXERS[name].kind == "recurrent" for name in split_mixer(entry))
 
 
 def _check_divisible(fields: dict[str, Any], size: str, heads: str) -> None:

@@ -65,7 +65,7 @@ class RnnAttnConfig(PreTrainedConfig):
         memory_slots, memory_slot_size: number and width of the slots of the memory that the mixer ``ntm`` writes.
         memory_heads: how many heads read that memory, and how many write it.
         encoder_attention_heads, decoder_attention_heads: heads of multi-head attention; the decoder's also serve its
-            attention to the encoder.
+            attention to the encoder. The mixer ``rglru`` has as many blocks of gates.
         attention_window: how far ``sliding_attention`` reads: in the decoder the last so many tokens, the reading one
             among them; in the encoder so many on either side.
         encoder_ffn_dim, decoder_ffn_dim: width of the feed-forward networks; 0 means none.

@@ -123,6 +123,8 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
                 options |= {"memory_size": config.encoder_hidden_size, "attention_size": config.attention_size}
             if mixer_class.keeps_keys or mixer_class.takes_heads:
                 options |= {"num_heads": config.decoder_attention_heads, "dropout": config.attention_dropout}
+            if mixer_class.takes_blocks:
+                options["num_blocks"] = config.decoder_attention_heads
             if mixer_class.takes_score:
                 options |= {
                     "score": config.cross_attention,

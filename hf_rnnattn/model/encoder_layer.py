@@ -69,6 +69,8 @@ class RnnAttnEncoderLayer(GradientCheckpointingLayer):
         if MIXERS[name].keeps_keys:
             options = {"num_heads": config.encoder_attention_heads, "dropout": config.attention_dropout}
             options["second_pass"] = True
+        if MIXERS[name].takes_blocks:
+            options["num_blocks"] = config.encoder_attention_heads
         return DirectionalMixer.build(
             MIXERS[name],
             input_size=input_size,

@@ -24,6 +24,7 @@ class FullAttentionMixer(MultiHeadAttention):
     keeps_keys: ClassVar[bool] = True
     mask_kind: ClassVar[str] = "full_attention"  # which of the masks of ``self_attention_masks`` it takes
     takes_depth: ClassVar[bool] = False
+    takes_blocks: ClassVar[bool] = False
     takes_score: ClassVar[bool] = False
     takes_heads: ClassVar[bool] = False  # of additive attention
     least_depth: ClassVar[int] = 1

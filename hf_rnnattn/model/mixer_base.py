@@ -56,6 +56,7 @@ class RecurrentMixer(nn.Module):
     takes_score: ClassVar[bool] = False  # may be built with any score of attention, and feed what it read back
     takes_heads: ClassVar[bool] = False  # reads the encoder with several heads, as wide together as attention_size
     takes_slots: ClassVar[bool] = False  # has a memory of its own, which it writes
+    takes_blocks: ClassVar[bool] = False  # has gates for blocks of its width, as many as attention has heads
 
     # The states that a decoder may start from a summary of the encoder, and all that it may start from the encoder's
     # own states: an LSTM's cell state is among the second only.

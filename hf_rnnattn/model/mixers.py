@@ -12,6 +12,7 @@ from .mixer_luong import LuongGRUMixer, LuongLSTMMixer
 from .mixer_mingru import MinGRUMixer
 from .mixer_normed import NormedLSTMMixer
 from .mixer_ntm import NTMMixer
+from .mixer_rglru import RGLRUMixer
 from .mixer_rnmt import RNMTMixer
 from .mixer_rnn import ElmanMixer
 from .mixer_ssru import KimSSRUMixer, SSRUMixer
@@ -31,6 +32,7 @@ MIXERS: dict[str, type[Any]] = {
     "mingru": MinGRUMixer,
     "normed_lstm": NormedLSTMMixer,
     "ntm": NTMMixer,
+    "rglru": RGLRUMixer,
     "rnmt_lstm": RNMTMixer,
     "sliding_attention": SlidingAttentionMixer,
     "ssru": SSRUMixer,
@@ -84,6 +86,11 @@ def recurs(entry: str) -> bool:
 def attention_options(name: str, window: int) -> dict[str, Any]:
     """``window`` for self-attention that is cut to one, else nothing."""
     return {"window": window} if MIXERS[name].mask_kind == "sliding_attention" else {}
+
+
+def divides_width(entry: str) -> bool:
+    """Whether a part of the entry divides its width among the heads of attention."""
+    return any(MIXERS[name].keeps_keys or MIXERS[name].takes_blocks for name in split_mixer(entry))
 
 
 def cell_options(name: str, **options: Any) -> dict[str, Any]:

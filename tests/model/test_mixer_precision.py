@@ -58,6 +58,24 @@ def test_scanned_cells_are_exact_over_8192_steps_with_saturated_gates(name, bias
     assert all(grad.isfinite().all() for grad in grads)
 
 
+@pytest.mark.parametrize("open_by", [-1e4, 0.0, 1e4], ids=["shut", "half", "open"])
+@pytest.mark.parametrize("decay", [-200.0, 0.0, 200.0], ids=["keeps_all", "usual", "forgets_all"])
+def test_griffins_unit_is_exact_over_8192_steps_with_saturated_gates(open_by, decay):
+    """Also where the decay is exactly 1, at which the root in its equation has an infinite slope."""
+    cell = build("rglru")
+    with torch.no_grad():
+        cell.decay.add_(decay)
+        cell.block_bias[:, : cell.block_bias.shape[1] // 2].add_(open_by)
+    x = torch.randn(1, 8192, INPUT, dtype=torch.float64)
+    with torch.no_grad():
+        want = cell(x).hidden
+    cell.float()
+    got = cell(x.float()).hidden
+    assert (got - want).abs().max() <= 1e-5 * want.abs().max()
+    grads = torch.autograd.grad(got.sum(), list(cell.parameters()))
+    assert all(grad.isfinite().all() for grad in grads)
+
+
 @each_cell
 def test_outputs_are_bounded(name):
     """tanh and gates keep |h| at most 1; a gated mean stays between what it averages."""
@@ -78,6 +96,11 @@ def test_outputs_are_bounded(name):
         assert (out.hidden.abs() <= out.steps["c"].abs()).all()
         before = torch.cat([state["c"][:, None], out.steps["c"][:, :-1]], dim=1)
         assert (out.steps["c"].abs() <= before.abs() + 1).all()
+    elif name == "rglru":  # which never keeps all and never forgets all
+        before = {key: torch.cat([state[key][:, None], steps[:, :-1]], dim=1) for key, steps in out.steps.items()}
+        decay = cell.gate_activations(x, before)["a"]
+        assert (decay > 0).all()
+        assert (decay < 1).all()
     else:
         assert out.hidden.abs().max() <= (2 if name == "fused" else 1)  # which adds two of them
 
@@ -128,6 +151,12 @@ def test_initialisation_is_orthogonal_where_recurrent_and_remembers_a_little(nam
             assert part.state_to_gates.bias is None or not part.state_to_gates.bias.any()
         if name == "kim_ssru":
             assert (part.gate_bias == 1).all()
+            return
+        if name == "rglru":  # half open, it keeps between 0.9 and 0.999 to the power of 4
+            kept = torch.exp(-4 * torch.nn.functional.softplus(part.decay))
+            assert (kept >= 0.9**4 - 1e-6).all()
+            assert (kept <= 0.999**4 + 1e-6).all()
+            assert not torch.cat([part.block_bias.flatten(), part.conv_bias]).any()
             return
         bias = first_bias(part).unflatten(0, (-1, 8))
         kind = name.removeprefix("conditional_").removeprefix("luong_").removeprefix("normed_").removeprefix("rnmt_")

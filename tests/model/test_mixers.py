@@ -119,6 +119,8 @@ def test_gradients_of_the_steps_equal_those_of_the_naive_loop(name):
     got = cell(x, mask, state, memory, return_steps=True)
     want = reference(name, cell, x, mask, state, raw)
     for key in cell.state_names:
+        if key == "begun":  # which depends on nothing but whether a token was read
+            continue
         weight = torch.randn_like(want.steps[key])
         parameters = [first_gates(cell).weight, first_bias(cell)]
         got_grads = torch.autograd.grad((got.steps[key] * weight).sum(), parameters, retain_graph=True)

