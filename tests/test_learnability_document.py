@@ -65,11 +65,23 @@ def captions() -> list[str]:
     return [row("captions", "captions of pictures of clothes", "captioner", figures)]
 
 
+def parity() -> list[str]:
+    seeds, rows = committed("parity"), []
+    for name, measured in seeds[0].items():
+        if isinstance(measured, dict):
+            figures = ", ".join(
+                f"{spread([seed[name]['accuracy'][length] for seed in seeds])} %" for length in measured["accuracy"]
+            )
+            rows.append(row("parity", f"parity of {', '.join(measured['accuracy'])} bits", name, figures))
+    return rows
+
+
 TASKS: dict[str, Callable[[], list[str]]] = {
     "sequences": sequences,
     "sections": sections,
     "parser": parser,
     "captions": captions,
+    "parity": parity,
 }
 
 
