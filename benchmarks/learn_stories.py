@@ -17,7 +17,7 @@ from hf_rnnattn.presets import preset_model
 
 START, IGNORED = IDS["<start>"], -100
 BUDGET = {
-    "steps": 1500,
+    "steps": 1200,
     "rows": 32,
     "learning_rate": 1e-2,
     "clip": 10.0,

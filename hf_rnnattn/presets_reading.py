@@ -34,7 +34,7 @@ READING: dict[str, Preset] = {
             "decoder_mixers": ["gru"],
             "cross_attention": "hops",
             "attention_hops": 3,
-            "hop_tying": "adjacent",
+            "hop_tying": "layer_wise",
             "init_std": 0.1,
             "tie_word_embeddings": False,
         },
