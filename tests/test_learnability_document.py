@@ -1,0 +1,89 @@
+"""The figures of docs/learnability.md are those of the committed results."""
+
+import re
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from learned import SEEDS, committed
+from sources import PROJECT
+
+DOCUMENT = PROJECT / "docs" / "learnability.md"
+TABLE = [line for line in DOCUMENT.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+
+
+def spread(values: Sequence[float]) -> str:
+    """One figure, or the lowest and the highest of several."""
+    lowest, highest = min(values), max(values)
+    return f"{lowest:.1f}" if lowest == highest else f"{lowest:.1f} to {highest:.1f}"
+
+
+def row(task: str, kind: str, model: str, figures: str) -> str:
+    return f"| {kind} | `{model}` | {figures} | [{task}](../benchmarks/results/learn_{task}.json) |"
+
+
+def sequences() -> list[str]:
+    seeds, rows = committed("sequences"), []
+    for name, measured in seeds[0].items():
+        if isinstance(measured, dict):
+            figures = ", ".join(
+                f"{spread([seed[name][task] for seed in seeds])} %" for task in ("copy", "reverse", "sort")
+            )
+            rows.append(row("sequences", "copy, reverse, sort", name, figures))
+    return rows
+
+
+def sections() -> list[str]:
+    seeds = committed("sections")
+    first, three, bayes, commonest = (
+        spread([seed[name] for seed in seeds]) for name in ("first", "first_three", "naive_bayes", "commonest")
+    )
+    figures = (
+        f"{first} %, among the first three {three} % (naive Bayes {bayes} %, the commonest section {commonest} %)"
+    )
+    return [row("sections", f"section of a Debian package, of {seeds[0]['sections']}", "seq2vec", figures)]
+
+
+def parser() -> list[str]:
+    seeds = committed("parser")
+    formed, right, f1 = (spread([seed[name] for seed in seeds]) for name in ("well_formed", "right", "f1"))
+    figures = f"F1 of brackets {f1}, {formed} % well formed, {right} % right"
+    return [row("parser", "syntax trees of Python", "parser", figures)]
+
+
+def captions() -> list[str]:
+    seeds = committed("captions")
+    counted, named, right = (
+        spread([100 * seed[name] for seed in seeds])
+        for name in (
+            "scenes_with_the_right_number_of_items",
+            "items_of_those_named_rightly",
+            "captions_right_as_a_whole",
+        )
+    )
+    figures = f"{named} % of the items, {right} % of whole captions, the number of items {counted} %"
+    return [row("captions", "captions of pictures of clothes", "captioner", figures)]
+
+
+TASKS: dict[str, Callable[[], list[str]]] = {
+    "sequences": sequences,
+    "sections": sections,
+    "parser": parser,
+    "captions": captions,
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_rows_of_a_task_are_its_results(task):
+    found = [line for line in TABLE if f"results/learn_{task}.json" in line]
+    assert found == TASKS[task]()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_was_learnt_with_three_seeds(task):
+    assert [seed["seed"] for seed in committed(task)] == SEEDS
+
+
+def test_every_task_with_results_stands_in_the_table():
+    told = {*re.findall(r"results/learn_(\w+)\.json", "\n".join(TABLE))}
+    assert told >= {path.stem.removeprefix("learn_") for path in (PROJECT / "benchmarks/results").glob("learn_*.json")}
