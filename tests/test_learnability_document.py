@@ -76,12 +76,46 @@ def parity() -> list[str]:
     return rows
 
 
+def shares(task: str, model: str, measure: str) -> str:
+    return f"{spread([100 * seed[model][measure] for seed in committed(task)])} %"
+
+
+def copy_unseen() -> list[str]:
+    figures = "; ".join(
+        f"{shares('copy_unseen', model, 'unseen')} of sequences of tokens never seen, "
+        f"{shares('copy_unseen', model, 'seen')} of others{how}"
+        for model, how in (("pointer", ""), ("without_pointer", ", without the pointer"))
+    )
+    return [row("copy_unseen", "copy tokens that were never seen", "pointer", figures)]
+
+
+def stories() -> list[str]:
+    figures = "; ".join(
+        f"{shares('stories', model, 'two_facts')} of questions that need two facts, "
+        f"{shares('stories', model, 'one_fact')} of those that need one{how}"
+        for model, how in (("three_hops", ""), ("one_hop", ", with one hop"))
+    )
+    return [row("stories", "questions about stories", "memory-network", figures)]
+
+
+def hard_attention() -> list[str]:
+    figures = "; ".join(
+        f"{shares('hard_attention', kind, 'sequences')} of sequences, "
+        f"{shares('hard_attention', kind, 'positions')} of positions by {kind}"
+        for kind in ("reinforce", "marginal")
+    )
+    return [row("hard_attention", "a cipher", "hard-attention", figures)]
+
+
 TASKS: dict[str, Callable[[], list[str]]] = {
     "sequences": sequences,
     "sections": sections,
     "parser": parser,
     "captions": captions,
     "parity": parity,
+    "copy_unseen": copy_unseen,
+    "stories": stories,
+    "hard_attention": hard_attention,
 }
 
 
