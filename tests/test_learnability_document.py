@@ -44,6 +44,15 @@ def sections() -> list[str]:
     return [row("sections", f"section of a Debian package, of {seeds[0]['sections']}", "seq2vec", figures)]
 
 
+def reader() -> list[str]:
+    seeds = committed("reader")
+    right, frequent, exclusive = (
+        spread([seed[name] for seed in seeds]) for name in ("right", "most_frequent", "most_frequent_exclusive")
+    )
+    figures = f"{right} % (most frequent word {frequent} %, most frequent one not asked {exclusive} %)"
+    return [row("reader", "cloze questions about Debian packages", "reader", figures)]
+
+
 def parser() -> list[str]:
     seeds = committed("parser")
     formed, right, f1 = (spread([seed[name] for seed in seeds]) for name in ("well_formed", "right", "f1"))
@@ -110,6 +119,7 @@ def hard_attention() -> list[str]:
 TASKS: dict[str, Callable[[], list[str]]] = {
     "sequences": sequences,
     "sections": sections,
+    "reader": reader,
     "parser": parser,
     "captions": captions,
     "parity": parity,
