@@ -65,11 +65,20 @@ def captions() -> list[str]:
     return [row("captions", "captions of pictures of clothes", "captioner", figures)]
 
 
+def ntm_copy() -> list[str]:
+    seeds = committed("ntm_copy")
+    ntm, twice = (spread([100 * seed["ntm"]["copied"][length] for seed in seeds]) for length in ("20", "40"))
+    lstm = spread([100 * seed["lstm"]["copied"]["20"] for seed in seeds])
+    figures = f"20 symbols {ntm} %, twice as many {twice} % (an LSTM 20 symbols {lstm} %)"
+    return [row("ntm_copy", "copy beyond the lengths of training", "ntm", figures)]
+
+
 TASKS: dict[str, Callable[[], list[str]]] = {
     "sequences": sequences,
     "sections": sections,
     "parser": parser,
     "captions": captions,
+    "ntm_copy": ntm_copy,
 }
 
 
