@@ -28,8 +28,8 @@ SECTIONS = (
 )
 BUDGET = {
     "examples_per_section": 10,
-    "test_examples": 300,
-    "epochs": 5,
+    "test_examples": 200,
+    "epochs": 4,
     "batch_size": 18,
     "learning_rate": {"pretrained": 3e-4, "from_scratch": 5e-4},
 }

@@ -1,8 +1,7 @@
 """Copying tokens that training never showed: the preset ``pointer`` beside the same model without its pointer.
 
 Both learn to copy sequences over one half of a vocabulary and are tested on the other half, whose embeddings and
-output weights are those that chance gave them. The encoder is told positions: without them the preset learns to name
-what it read instead of pointing at it.
+output weights are those that chance gave them. The encoder is told positions.
 
     python benchmarks/learn_copy_unseen.py
 """

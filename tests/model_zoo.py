@@ -111,7 +111,7 @@ ZOO: dict[str, dict[str, Any]] = {
         f"hard_{kind}": {"cross_attention": "additive", "hard_attention": kind, "readout": "deep"}
         for kind in ("reinforce", "marginal")
     },
-    "hops": {"cross_attention": "hops", "attention_hops": 3, "encoder_hidden_size": 12, "readout": "deep"},
+    "hops": {"cross_attention": "hops", "attention_hops": 2, "encoder_hidden_size": 12, "readout": "deep"},
     "memory_network": {
         "encoder_mixers": [],
         "encoder_pooling": "position",

@@ -44,6 +44,15 @@ def sections() -> list[str]:
     return [row("sections", f"section of a Debian package, of {seeds[0]['sections']}", "seq2vec", figures)]
 
 
+def reader() -> list[str]:
+    seeds = committed("reader")
+    right, frequent, exclusive = (
+        spread([seed[name] for seed in seeds]) for name in ("right", "most_frequent", "most_frequent_exclusive")
+    )
+    figures = f"{right} % (most frequent word {frequent} %, most frequent one not asked {exclusive} %)"
+    return [row("reader", "cloze questions about Debian packages", "reader", figures)]
+
+
 def parser() -> list[str]:
     seeds = committed("parser")
     formed, right, f1 = (spread([seed[name] for seed in seeds]) for name in ("well_formed", "right", "f1"))
@@ -65,11 +74,58 @@ def captions() -> list[str]:
     return [row("captions", "captions of pictures of clothes", "captioner", figures)]
 
 
+def parity() -> list[str]:
+    seeds, rows = committed("parity"), []
+    for name, measured in seeds[0].items():
+        if isinstance(measured, dict):
+            figures = ", ".join(
+                f"{spread([seed[name]['accuracy'][length] for seed in seeds])} %" for length in measured["accuracy"]
+            )
+            rows.append(row("parity", f"parity of {', '.join(measured['accuracy'])} bits", name, figures))
+    return rows
+
+
+def shares(task: str, model: str, measure: str) -> str:
+    return f"{spread([100 * seed[model][measure] for seed in committed(task)])} %"
+
+
+def copy_unseen() -> list[str]:
+    figures = "; ".join(
+        f"{shares('copy_unseen', model, 'unseen')} of sequences of tokens never seen, "
+        f"{shares('copy_unseen', model, 'seen')} of others{how}"
+        for model, how in (("pointer", ""), ("without_pointer", ", without the pointer"))
+    )
+    return [row("copy_unseen", "copy tokens that were never seen", "pointer", figures)]
+
+
+def stories() -> list[str]:
+    figures = "; ".join(
+        f"{shares('stories', model, 'two_facts')} of questions that need two facts, "
+        f"{shares('stories', model, 'one_fact')} of those that need one{how}"
+        for model, how in (("three_hops", ""), ("one_hop", ", with one hop"))
+    )
+    return [row("stories", "questions about stories", "memory-network", figures)]
+
+
+def hard_attention() -> list[str]:
+    figures = "; ".join(
+        f"{shares('hard_attention', kind, 'sequences')} of sequences, "
+        f"{shares('hard_attention', kind, 'positions')} of positions by {kind}"
+        for kind in ("reinforce", "marginal")
+    )
+    return [row("hard_attention", "a cipher", "hard-attention", figures)]
+
+
 TASKS: dict[str, Callable[[], list[str]]] = {
     "sequences": sequences,
     "sections": sections,
+    "reader": reader,
     "parser": parser,
     "captions": captions,
+    "parity": parity,
+    "copy_unseen": copy_unseen,
+    "stories": stories,
+    "hard_attention": hard_attention,
 }
 
 

@@ -18,7 +18,7 @@ def attention(model: Any, batch: Batch, kind: str = "cross_attentions") -> list[
 
 
 def influence(model: Any, batch: Batch) -> Tensor:
-    """How much each token of the source moves each token of the target, (T, S); a row sums to 1.
+    """How much each token of the source, as it is read, moves each token of the target, (T, S); a row sums to 1.
 
     The norm of the gradient of a target token's log-probability with respect to a source token's embedding: it can be
     looked at where no attention is.

@@ -13,6 +13,11 @@ from .looking import attention, influence, outputs_of
 from .pronouncing import example, trained
 
 WORD = "telephone"
+ORDERS: dict[str, Callable[[list[str]], list[str]]] = {
+    "given": lambda letters: letters,
+    "reversed": lambda letters: letters[::-1],
+    "doubled": lambda letters: letters * 2,
+}
 STEPS = {"down": "written", "across": "read"}
 Panels = list[Panel]
 # From the folder of trained models to what is drawn; a model that the folder lacks is trained.
@@ -50,13 +55,14 @@ def heads(name: str) -> Picture:
 
 
 def influences(*names: str) -> Picture:
-    """For each preset how much each letter moves each phone."""
+    """For each preset how much each letter moves each phone; letters in the order in which they are read."""
 
     def draw(folder: Path) -> Panels:
         panels = []
         for name in names:
             model, batch, letters, phones = _shown(name, folder)
-            panels.append(Panel(influence(model, batch), phones, letters, name, **STEPS))
+            read = ORDERS[model.config.source_order](letters)
+            panels.append(Panel(influence(model, batch), phones, read, name, **STEPS))
         return panels
 
     return draw

@@ -35,5 +35,5 @@ def hopping(folder: Path) -> list[Panel]:
     slots = [int((segments == number).nonzero()[-1]) for number in segments.unique().flip(0)]  # the oldest first
     answer = model.generate(**{k: v for k, v in batch.items() if k != "labels"}, do_sample=False, max_new_tokens=1)
     rows = [" ".join(sentence) for sentence in story.sentences]
-    title = f"{' '.join(story.question)} {learn_stories.WORDS[int(answer[0, -1])]}"
+    title = f"{' '.join(story.question)}? {learn_stories.WORDS[int(answer[0, -1])]}"
     return [Panel(weights[:, slots].T, rows, [str(hop + 1) for hop in range(HOPS)], title, "", "hop")]

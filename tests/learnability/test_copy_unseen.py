@@ -13,7 +13,6 @@ def test_committed_results_are_three_seeds_that_copy_what_they_never_saw() -> No
     for measured in seeds:
         assert measured["pointer"]["seen"] > 0.99
         assert measured["pointer"]["unseen"] > 0.99
-        assert measured["without_pointer"]["seen"] > 0.9
         assert measured["without_pointer"]["unseen"] == 0.0
 
 

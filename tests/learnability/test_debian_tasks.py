@@ -83,16 +83,25 @@ def sections_told(measured):
     return measured["first"] > 4 * measured["commonest"] and measured["first_three"] > measured["first"]
 
 
-@pytest.mark.parametrize(("task", "learnt"), [("sections", sections_told)])
+def questions_answered(measured):
+    return measured["right"] > measured["most_frequent"] + 5.0
+
+
+@pytest.mark.parametrize(("task", "learnt"), [("sections", sections_told), ("reader", questions_answered)])
 def test_committed_results_beat_what_needs_no_reading(task, learnt):
     assert [measured["seed"] for measured in committed(task)] == SEEDS
     for measured in committed(task):
         assert learnt(measured), measured
 
 
+def test_committed_readers_beat_the_better_word_count_too():
+    for measured in committed("reader"):
+        assert measured["right"] > measured["most_frequent_exclusive"] > measured["most_frequent"], measured
+
+
 @pytest.mark.slow
 @needs_lists
-@pytest.mark.parametrize(("task", "learnt"), [("sections", sections_told)])
+@pytest.mark.parametrize(("task", "learnt"), [("sections", sections_told), ("reader", questions_answered)])
 def test_models_learn_to_read_descriptions(task, learnt, tmp_path):
     """Takes minutes, and some seconds of network where the lists are not there yet."""
     measured = learn(task, tmp_path)

@@ -28,12 +28,12 @@ def test_a_story_has_one_answer_and_no_single_sentence_gives_it(facts: int) -> N
         assert len(telling) == (1 if facts == 1 else 0)
 
 
-def test_committed_results_are_three_seeds_that_need_their_hops() -> None:
+def test_committed_results_are_three_seeds_of_which_two_learn_all_with_three_hops_and_none_with_one() -> None:
     seeds = committed("stories")
     assert [measured["seed"] for measured in seeds] == SEEDS
-    for measured in seeds:
-        assert measured["three_hops"]["two_facts"] > 0.95
-        assert measured["one_hop"]["two_facts"] < 0.5
+    assert [measured["three_hops"]["two_facts"] for measured in seeds].count(1.0) == 2
+    assert all(measured["one_hop"]["two_facts"] < 0.3 for measured in seeds)
+    assert all(measured[hops]["one_fact"] == 1.0 for measured in seeds for hops in ("one_hop", "three_hops"))
 
 
 @pytest.mark.slow

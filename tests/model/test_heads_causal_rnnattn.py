@@ -17,7 +17,7 @@ ALONE = {
     name: fields
     for name, fields in DECODERS.items()
     if not any(reader in " ".join(fields["decoder_mixers"]) for reader in MEMORY_READERS)
-    and not fields.keys() & {"decoder_init", "copy_from_source"}
+    and not fields.keys() & {"decoder_init", "copy_from_source", "hard_attention"}
 }
 ALONE["deeper than the encoder"] = {"encoder_mixers": ["gru"], "decoder_mixers": ["lstm", "full_attention", "gru"]}
 each_decoder = pytest.mark.parametrize("name", ALONE)
