@@ -1,17 +1,18 @@
-"""A recurrent decoder, the preset ``listener``, writes down what a voice says: listen, attend and spell.
+"""A recurrent decoder, the preset ``listener``, writes down words that a voice says: listen, attend and spell.
 
     python benchmarks/learn_speech.py
 
 After Chan et al. 2016. A small conformer reads log-mel features, from random weights; the two are transformers'
-``SpeechEncoderDecoderModel``.
-They learn from the spoken prompts of a telephone exchange (``spoken_prompts.py``; fetched with ``apt-get``): eleven
-minutes of one voice. That is little, so examples are joined in pairs, played faster or slower and masked
-(SpecAugment), and the encoder learns to spell beside, by connectionist temporal classification (Kim et al. 2017).
-Errors are measured on held-out prompts, whose texts were never heard, and beside them on those of the training.
+``SpeechEncoderDecoderModel``. Sentences are put together of the one-word prompts of a telephone exchange, numbers,
+letters and the like (``spoken_prompts.py``; fetched with ``apt-get``), each said once by one voice and played faster
+or slower. Training has one to three words; beside the decoder's loss the encoder learns to spell by connectionist
+temporal classification (Kim et al. 2017), and what it hears is masked (SpecAugment). Tested are new sentences of three
+words and of four, played at speeds between those of the training, and, as they are, words that were never heard.
 """
 
 import random
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import jiwer
@@ -26,16 +27,19 @@ from transformers import SpeechEncoderDecoderModel, Wav2Vec2BertConfig, Wav2Vec2
 from hf_rnnattn.presets import preset_model
 
 BUDGET = {
-    "steps": 500,
+    "steps": 450,
     "batch_size": 24,
     "learning_rate": 2e-3,
-    "width": 128,
+    "width": 96,
     "speech_layers": 2,
-    "joined": 0.3,
+    "words": [1, 3],
     "speeds": [0.9, 1.0, 1.1],
     "ctc_weight": 0.3,
+    "tested_sentences": 150,
+    "tested_words": [3, 4],
+    "tested_speeds": [0.95, 1.05],
 }
-SORTED_AT_ONCE = 10  # batches
+Sound = tuple[Tensor, str]  # features (S, 160), and what is said
 
 
 def build(width: int, speech_layers: int) -> SpeechEncoderDecoderModel:
@@ -67,34 +71,45 @@ def build(width: int, speech_layers: int) -> SpeechEncoderDecoderModel:
     return model
 
 
-def batches(prompts: list[Prompt], seed: int) -> Iterator[Batch]:
-    """Prompts, and pairs of them one after the other, each at a speed of its own, for ever; like lengths together."""
-    chooser, size = random.Random(seed), BUDGET["batch_size"]
-    heard = [[_features_at(prompt, speed) for speed in BUDGET["speeds"]] for prompt in prompts]
+@cache
+def words() -> tuple[list[Prompt], list[Prompt]]:
+    """The prompts of one word: those to train on, and those held out."""
+    training, held_out = ([prompt for prompt in part if " " not in prompt.text] for part in read_prompts())
+    return training, held_out
+
+
+@cache
+def played(speed: float) -> list[Sound]:
+    """The words of the training at a speed."""
+    return [(_features_at(prompt, speed), prompt.text) for prompt in words()[0]]
+
+
+def sentence(chooser: random.Random, count: int, speeds: list[float]) -> Sound:
+    """Words one after the other, each at one of the speeds."""
+    sounds, texts = zip(*(chooser.choice(played(chooser.choice(speeds))) for _ in range(count)), strict=True)
+    return torch.cat(sounds), " ".join(texts)
+
+
+def batches(seed: int) -> Iterator[Batch]:
+    """Sentences for ever, as many words in all those of a batch."""
+    chooser = random.Random(seed)
     while True:
-        pool = []
-        for _ in range(SORTED_AT_ONCE * size):
-            chosen = chooser.choices(range(len(prompts)), k=1 + (chooser.random() < BUDGET["joined"]))
-            sounds = torch.cat([chooser.choice(heard[i]) for i in chosen])
-            pool.append((sounds, " ".join(prompts[i].text for i in chosen)))
-        pool.sort(key=lambda example: len(example[0]))
-        starts = [*range(0, len(pool), size)]
-        chooser.shuffle(starts)
-        for start in starts:
-            yield _batch(pool[start : start + size])
+        count = chooser.randint(*BUDGET["words"])
+        yield _batch([sentence(chooser, count, BUDGET["speeds"]) for _ in range(BUDGET["batch_size"])])
 
 
-def _batch(examples: list[tuple[Tensor, str]]) -> Batch:
-    sounds, texts = zip(*examples, strict=True)
-    labels, (letters, lengths) = encode(list(texts)), spell(list(texts))
+def _batch(examples: list[Sound]) -> Batch:
+    sounds, texts = (list(side) for side in zip(*examples, strict=True))
+    labels, (letters, lengths) = encode(texts), spell(texts)
+    told = {"labels": labels.masked_fill(labels == PAD, -100), "letters": letters, "letter_counts": lengths}
+    return {**_heard(sounds), **told}
+
+
+def _heard(sounds: list[Tensor]) -> dict[str, Tensor]:
+    """Sounds of different lengths, padded to the right."""
+    masks = [torch.ones(len(sound)).long() for sound in sounds]
     pad = nn.utils.rnn.pad_sequence
-    return {
-        "input_features": pad(list(sounds), batch_first=True),
-        "attention_mask": pad([torch.ones(len(row)).long() for row in sounds], batch_first=True),
-        "labels": labels.masked_fill(labels == PAD, -100),
-        "letters": letters,
-        "letter_counts": lengths,
-    }
+    return {"input_features": pad(sounds, batch_first=True), "attention_mask": pad(masks, batch_first=True)}
 
 
 def _features_at(prompt: Prompt, speed: float) -> Tensor:
@@ -119,38 +134,38 @@ def listener(seed: int) -> SpeechEncoderDecoderModel:
     """The trained model."""
     model = build(BUDGET["width"], BUDGET["speech_layers"])
     model.encoder.letters = nn.Linear(BUDGET["width"], 1 + len(LETTERS))
-    given = batches(read_prompts()[0], seed)
-    train(model, given, steps=BUDGET["steps"], learning_rate=BUDGET["learning_rate"], loss_of=joint_loss)
+    train(model, batches(seed), steps=BUDGET["steps"], learning_rate=BUDGET["learning_rate"], loss_of=joint_loss)
     del model.encoder.letters  # needed in training alone
     return model
 
 
 @torch.no_grad()
-def transcribe(model: SpeechEncoderDecoderModel, prompts: list[Prompt]) -> list[str]:
-    """What is heard, found with 4 beams."""
+def transcribe(model: SpeechEncoderDecoderModel, sounds: list[Tensor]) -> list[str]:
+    """What is heard, chosen greedily."""
     texts = []
-    for start in range(0, len(prompts), 20):
-        heard = features([prompt.samples for prompt in prompts[start : start + 20]])
-        inputs: dict[str, Any] = {"inputs": heard["input_features"], "attention_mask": heard["attention_mask"]}
-        texts += decode(model.generate(**inputs, num_beams=4, max_new_tokens=50, do_sample=False))
+    for start in range(0, len(sounds), 50):
+        part: dict[str, Any] = _heard(sounds[start : start + 50])
+        texts += decode(model.generate(part.pop("input_features"), **part, max_new_tokens=40, do_sample=False))
     return texts
 
 
-def errors(model: SpeechEncoderDecoderModel, prompts: list[Prompt]) -> Measured:
-    """Shares of words and letters that are wrong, and of prompts that are right as a whole."""
-    told, real = transcribe(model, prompts), [prompt.text for prompt in prompts]
-    return {
-        "prompts": len(prompts),
-        "word_error_rate": jiwer.wer(real, told),
-        "letter_error_rate": jiwer.cer(real, told),
-        "prompts_right": sum(one == other for one, other in zip(told, real, strict=True)) / len(real),
-    }
+def errors(model: SpeechEncoderDecoderModel, examples: list[Sound]) -> Measured:
+    """Shares of words and letters that are wrong."""
+    sounds, real = (list(side) for side in zip(*examples, strict=True))
+    told = transcribe(model, sounds)
+    return {"word_error_rate": jiwer.wer(real, told), "letter_error_rate": jiwer.cer(real, told)}
 
 
 def learn(seed: int) -> Measured:
-    model = listener(seed)
-    training, held_out = read_prompts()
-    return {"held_out": errors(model, held_out), "training": errors(model, training)}
+    model, chooser = listener(seed), random.Random(1000 + seed)
+    known, new = words()
+    measured: Measured = {"words": len(known), "words_never_heard": len(new)}
+    for count in BUDGET["tested_words"]:
+        speeds = BUDGET["tested_speeds"]
+        said = [sentence(chooser, count, speeds) for _ in range(BUDGET["tested_sentences"])]
+        measured[f"sentences_of_{count}"] = errors(model, said)
+    measured["never_heard"] = errors(model, [(_features_at(prompt, 1.0), prompt.text) for prompt in new])
+    return measured
 
 
 if __name__ == "__main__":

@@ -37,9 +37,10 @@ class Panel:
 
     @property
     def size(self) -> tuple[float, float]:
-        """Width and height in inches; rows without a name are thin."""
-        count = np.asarray(self.values).shape
-        return CELL * count[1], CELL * count[0] if self.rows else min(2.2, 0.05 * count[0])
+        """Width and height in inches; rows and columns without a name are thin."""
+        rows, columns = np.asarray(self.values).shape
+        wide, high = (min(2.2, 0.05 * count) for count in (columns, rows))
+        return CELL * columns if self.columns else wide, CELL * rows if self.rows else high
 
     @property
     def left(self) -> float:

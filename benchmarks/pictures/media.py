@@ -1,6 +1,7 @@
 """What decoders read of images and of sounds, and what a trained encoder reads of a text."""
 
 import json
+import random
 from pathlib import Path
 
 import learn_captions
@@ -12,7 +13,7 @@ from learn_bert2rnn import MODEL
 from matplotlib.figure import Figure
 from record import RESULTS
 from spoken_prompts import decode as decode_speech
-from spoken_prompts import features, read_prompts, tokenizer
+from spoken_prompts import tokenizer
 from transformers import AutoTokenizer, SpeechEncoderDecoderModel, VisionEncoderDecoderModel
 
 from hf_rnnattn import RnnAttnForConditionalGeneration
@@ -21,15 +22,18 @@ from .drawing import FONT, Panel, new_figure
 from .looking import attention
 from .pronouncing import kept
 
+ITEMS = 3  # in the scene that is drawn
 SENTENCE = "The cat did not cross the road because it was tired."
 HEADS = ((0, 2), (1, 8), (5, 11))  # layer and head, counted from 0
 
 
 def caption(folder: Path) -> Figure:
-    """A scene, and the part of it that was looked at for each word."""
+    """A scene that is named rightly, and the part of it that was looked at for each word."""
     model = kept("captioner", folder, VisionEncoderDecoderModel, lambda: learn_captions.captioner(0))
-    scene, _ = draw_scenes(read_images("t10k"), 1, torch.Generator().manual_seed(3))
-    (told,) = learn_captions.describe(model, scene)
+    scenes, captions = draw_scenes(read_images("t10k"), 100, torch.Generator().manual_seed(3))
+    answers = learn_captions.describe(model, scenes)
+    right = [one == other and one.count(",") == ITEMS - 1 for one, other in zip(answers, captions, strict=True)]
+    scene, told = scenes[right.index(True)][None], answers[right.index(True)]
     weights = attention(model, {"pixel_values": scene, "labels": encode([told])})[-1][0, :, 1:]  # without the class
     words = [*told.split(), "·"]
     figure = new_figure(1.1 * (1 + len(words)), 1.4)
@@ -45,26 +49,22 @@ def caption(folder: Path) -> Figure:
 
 
 def listening(folder: Path) -> Figure:
-    """The energies of a held-out prompt, and when each piece of the text was heard."""
+    """The energies of a new sentence of three words, and when each piece of the text was heard."""
     model = kept("listener", folder, SpeechEncoderDecoderModel, lambda: learn_speech.listener(0))
-    prompt = next(prompt for prompt in read_prompts()[1] if 15 < len(prompt.text) < 30)
-    (told,) = learn_speech.transcribe(model, [prompt])
-    heard = features([prompt.samples])
+    sound, text = learn_speech.sentence(random.Random(0), 3, learn_speech.BUDGET["tested_speeds"])
+    (told,) = learn_speech.transcribe(model, [sound])
     ids = tokenizer().encode(told).ids
-    batch = {"inputs": heard["input_features"], "labels": torch.tensor([ids])}
-    weights = attention(model, batch)[-1][0]
-    energies = heard["input_features"][0, :, :80]
-    figure = new_figure(6.0, 1.2 + 0.2 * len(ids))
-    low = 0.35 / (1.2 + 0.2 * len(ids))
-    middle = low + 0.2 * len(ids) / (1.2 + 0.2 * len(ids))
-    axes = figure.add_axes((0.13, low, 0.85, middle - low))
+    weights = attention(model, {"inputs": sound[None], "labels": torch.tensor([ids])})[-1][0]
+    high = 1.3 + 0.2 * len(ids)
+    figure = new_figure(6.0, high)
+    axes = figure.add_axes((0.13, 0.4 / high, 0.85, 0.2 * len(ids) / high))
     axes.imshow(weights, cmap="Blues", aspect="auto", vmin=0)
     axes.set_yticks(range(len(ids)), [decode_speech(torch.tensor([[one]]))[0] or "·" for one in ids], fontsize=FONT)
     axes.set_xlabel("vectors of 40 ms", fontsize=FONT)
     axes.tick_params(labelsize=FONT, length=2)
-    above = figure.add_axes((0.13, middle + 0.02, 0.85, 0.96 - middle - 0.08))
-    above.imshow(energies.T, cmap="Greys", aspect="auto", origin="lower")
-    above.set_title(f"“{prompt.text}”, heard: “{told}”", fontsize=FONT + 1)
+    above = figure.add_axes((0.13, (0.45 + 0.2 * len(ids)) / high, 0.85, 0.55 / high))
+    above.imshow(sound[:, :80].T, cmap="Greys", aspect="auto", origin="lower")
+    above.set_title(f"said: “{text}”, written: “{told}”", fontsize=FONT + 1)
     above.set_axis_off()
     return figure
 

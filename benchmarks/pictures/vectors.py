@@ -58,7 +58,7 @@ def spelling(*names: str) -> Any:
 
     def draw(folder: Path) -> list[Panel]:
         images, labels = read_images("t10k")
-        image = images[labels == NAMES.index(SHOWN)][0]
+        image = images[labels == NAMES.index(SHOWN)][3]
         panels = [Panel(image, title="the source")]
         for name in names:
             model = named(name, folder)
@@ -68,7 +68,7 @@ def spelling(*names: str) -> Any:
             odds = logits.detach().softmax(-1)[0][:, used].T
             letters = ["·" if i == END else LETTERS[i].replace(" ", "␣") for i in range(len(LETTERS))]
             panels.append(
-                Panel(odds, [letters[i] for i in used], [letters[i] for i in written], name, "odds", "written")
+                Panel(odds, [letters[i] for i in used], [letters[i] for i in written], name, "letter", "written")
             )
         return panels
 
