@@ -25,11 +25,7 @@ def entries(names: list[str]) -> st.SearchStrategy[str]:
 def reconcile(fields: dict[str, Any]) -> None:
     """Changes what would contradict itself: how the encoder is read, and the states that are taken from it."""
     readers = [name for entry in fields["decoder_mixers"] for name in entry.split("+") if name in MEMORY_READERS]
-<<<<<<< HEAD
     if any(name in entry for entry in fields["encoder_mixers"] for name in ("fused", "rglru")):
-=======
-    if any("fused" in entry or "rglru" in entry for entry in fields["encoder_mixers"]):
->>>>>>> ntm
         fields["encoder_attention_heads"] = 1  # which divides whatever half a width is
     one_width = fields["encoder_hidden_size"] in (None, fields["hidden_size"])
     if any(name.startswith("luong") for name in readers) and fields["cross_attention"] not in SCORES:
