@@ -26,8 +26,20 @@ SIZES: dict[str, Any] = {
     "dropout": 0.0,
     **SPECIAL,
 }
-# The cells whose gates can be told: others read the encoder, have cells inside them, or a norm of the sum.
-GATED = ["conditional_gru", "conditional_lstm", "gru", "kim_ssru", "lstm", "mingru", "ntm", "rglru", "ssru"]
+# The cells whose gates can be told: of others they depend on what is read of the encoder, or belong to cells inside.
+GATED = [
+    "conditional_gru",
+    "conditional_lstm",
+    "gru",
+    "kim_ssru",
+    "lstm",
+    "mingru",
+    "normed_lstm",
+    "ntm",
+    "rglru",
+    "rnmt_lstm",
+    "ssru",
+]
 CLOSE_ENOUGH = {"rtol": 0.0, "atol": 1e-6}
 
 

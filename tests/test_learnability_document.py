@@ -116,6 +116,14 @@ def hard_attention() -> list[str]:
     return [row("hard_attention", "a cipher", "hard-attention", figures)]
 
 
+def ntm_copy() -> list[str]:
+    seeds = committed("ntm_copy")
+    ntm, twice = (spread([100 * seed["ntm"]["copied"][length] for seed in seeds]) for length in ("20", "40"))
+    lstm = spread([100 * seed["lstm"]["copied"]["20"] for seed in seeds])
+    figures = f"20 symbols {ntm} %, twice as many {twice} % (an LSTM 20 symbols {lstm} %)"
+    return [row("ntm_copy", "copy beyond the lengths of training", "ntm", figures)]
+
+
 TASKS: dict[str, Callable[[], list[str]]] = {
     "sequences": sequences,
     "sections": sections,
@@ -126,6 +134,7 @@ TASKS: dict[str, Callable[[], list[str]]] = {
     "copy_unseen": copy_unseen,
     "stories": stories,
     "hard_attention": hard_attention,
+    "ntm_copy": ntm_copy,
 }
 
 
