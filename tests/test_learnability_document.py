@@ -85,16 +85,6 @@ def parity() -> list[str]:
     return rows
 
 
-def ntm_copy() -> list[str]:
-    seeds, rows = committed("ntm_copy"), []
-    for name in ("ntm", "lstm"):
-        figures = ", ".join(
-            f"{spread([100 * seed[name]['copied'][length] for seed in seeds])} %" for length in ("20", "40")
-        )
-        rows.append(row("ntm_copy", "copy of 20 and of 40 symbols", name, figures))
-    return rows
-
-
 def shares(task: str, model: str, measure: str) -> str:
     return f"{spread([100 * seed[model][measure] for seed in committed(task)])} %"
 
@@ -141,7 +131,6 @@ TASKS: dict[str, Callable[[], list[str]]] = {
     "parser": parser,
     "captions": captions,
     "parity": parity,
-    "ntm_copy": ntm_copy,
     "copy_unseen": copy_unseen,
     "stories": stories,
     "hard_attention": hard_attention,
