@@ -18,7 +18,7 @@ from hf_rnnattn.model.mixers import MIXERS
 from hf_rnnattn.pronunciation import load_cmudict
 
 PAD, BEGIN, END = 0, 1, 2
-STEPS, BATCH, TEST = 800, 64, 1000
+STEPS, BATCH, TEST = 300, 64, 500
 WIDTH, LAYERS, HEADS = 64, 2, 4
 FIELDS: dict[str, Any] = {
     "hidden_size": WIDTH,

@@ -33,6 +33,19 @@ def sequences() -> list[str]:
     return rows
 
 
+def scan() -> list[str]:
+    seeds, rows = committed("scan"), []
+    for name, measured in seeds[0].items():
+        if isinstance(measured, dict):
+            for split in ("length", "jump"):
+                trained, held_out = (
+                    spread([seed[name][split][part] for seed in seeds]) for part in ("trained", "held_out")
+                )
+                figures = f"{held_out} % (of those trained on {trained} %)"
+                rows.append(row("scan", f"SCAN, {split} split", name, figures))
+    return rows
+
+
 def sections() -> list[str]:
     seeds = committed("sections")
     first, three, bayes, commonest = (
@@ -126,6 +139,7 @@ def ntm_copy() -> list[str]:
 
 TASKS: dict[str, Callable[[], list[str]]] = {
     "sequences": sequences,
+    "scan": scan,
     "sections": sections,
     "reader": reader,
     "parser": parser,
