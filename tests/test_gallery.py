@@ -48,9 +48,10 @@ def test_every_preset_has_one_section():
 
 
 @pytest.mark.parametrize("heading", SECTIONS)
-def test_every_section_has_a_picture_a_config_and_a_use(heading):
+def test_every_section_has_equations_a_config_a_picture_and_a_use(heading):
     section = SECTIONS[heading]
     assert shown(section)[0] in re.findall(r"`([\w-]+)`", heading)
+    assert "$$" in section
     assert images(section)
     assert "Good for:" in section
 
