@@ -5,7 +5,6 @@ from pathlib import Path
 import learn_parser
 import learn_reader
 import torch
-from learn_reader import Reading
 from learning import train
 from narrow_presets import narrow
 from sequence_pairs import FIRST_SYMBOL, batch_of, batches, generated
@@ -17,7 +16,7 @@ from .looking import attention
 from .pronouncing import BUDGET, LAYERS, WIDTH, kept
 
 TOKENS = range(6, 9)  # of the expression that is drawn
-WORDS = range(8, 16)  # of the text that is drawn
+QUESTION_STEPS, QUESTIONS_AT_ONCE = 400, 32
 
 
 def parsing(folder: Path) -> list[Panel]:
@@ -43,22 +42,23 @@ def parsing(folder: Path) -> list[Panel]:
 
 def reading(folder: Path) -> list[Panel]:
     """The probability of the answer's first and last piece at each piece of a text that training lacked."""
-    questions, _, tokenizer = learn_reader.data()
+    parts, _, vocabulary = learn_reader.data()
 
     def make() -> RnnAttnForQuestionAnswering:
-        model = narrow("reader", width=WIDTH, layers=LAYERS, vocab_size=len(tokenizer))
-        given = Reading(questions["train"], tokenizer).batches(BUDGET["batch_size"], 0)
-        train(model, given, steps=BUDGET["steps"], learning_rate=learn_reader.BUDGET["learning_rate"])
+        model = narrow("reader", width=WIDTH, layers=LAYERS, vocab_size=vocabulary)
+        given = parts["train"].batches(QUESTIONS_AT_ONCE, 0)
+        train(model, given, steps=QUESTION_STEPS, learning_rate=learn_reader.BUDGET["learning_rate"])
         return model
 
-    model = kept("reader", folder, RnnAttnForQuestionAnswering, make)
-    short = [each for each in questions["test"] if len(each.text.split()) in WORDS]
-    asked = Reading(short, tokenizer)
-    chosen = [found == each.answer for found, each in zip(asked.answers(model), short, strict=True)].index(True)
+    model, asked = kept("reader", folder, RnnAttnForQuestionAnswering, make), parts["test"]
+    right = [found == each.answer for found, each in zip(asked.answers(model), asked.questions, strict=True)]
+    lengths = [len(each.text.split()) for each in asked.questions]
+    chosen = min((length, i) for i, (length, is_right) in enumerate(zip(lengths, right, strict=True)) if is_right)[1]
     batch = asked.batch([chosen])
     with torch.no_grad():
         output = model(**{name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")})
-    of_text = batch["token_type_ids"][0] == 1
-    odds = torch.stack([output.start_logits[0], output.end_logits[0]]).softmax(-1)[:, of_text]
-    pieces = tokenizer.convert_ids_to_tokens(batch["input_ids"][0, of_text].tolist())
-    return [Panel(odds, ["begins", "ends"], pieces, short[chosen].question)]
+    places, text = asked.places[chosen], asked.questions[chosen].text
+    pieces = [i for i, (a, b) in enumerate(places) if asked.segments[chosen][i] and b > a]
+    odds = torch.stack([output.start_logits[0], output.end_logits[0]]).softmax(-1)[:, pieces]
+    names = [text[slice(*places[i])] for i in pieces]
+    return [Panel(odds, ["begins", "ends"], names, asked.questions[chosen].question)]
