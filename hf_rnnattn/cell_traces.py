@@ -18,7 +18,7 @@ class CellTrace:
     """One cell while the model read T tokens; all tensors in float32 on the CPU.
 
     name:   where the cell stands, ``encoder.layers.0.mixers.0.backward_cell``.
-    tokens: what was read.
+    tokens: what was read, in the order of reading: see the config's ``source_order``.
     states: name -> (T, ...), the state after each token. A cell that reads from the right has read token t after all
         those that follow it.
     gates:  letter of the cell's equations -> (T, ...), how far each gate was open, in [0, 1].
@@ -50,8 +50,8 @@ def trace_cells(
         TypeError: a text was given without a tokenizer.
     """
     ids = {"input_ids": _ids("text", text, tokenizer)}
-    names = {"encoder": _names(ids["input_ids"], tokenizer)}
-    names["decoder"] = names["encoder"]  # of a language model
+    names = {"decoder": _names(ids["input_ids"], tokenizer)}  # of a language model
+    names["encoder"] = _in_order_of_reading(model, names["decoder"])
     reader = model
     if model.config.is_encoder_decoder and target is None:
         reader = model.get_encoder()
@@ -85,6 +85,13 @@ def _names(ids: list[int], tokenizer: Any) -> list[str]:
         return [str(i) for i in ids]
     found = zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True)
     return [f"<{i}>" if name is None else name for i, name in found]  # an embedding may have more rows than names
+
+
+def _in_order_of_reading(model: Any, names: list[str]) -> list[str]:
+    """What the encoder reads at each place, which may be from the end of the source, or each token twice."""
+    order = next((part.order for part in model.modules() if hasattr(part, "order")), None)
+    places = None if order is None else order(None, len(names), model.device).tokens
+    return names if places is None else [names[i] for i in places.tolist()]
 
 
 @contextmanager

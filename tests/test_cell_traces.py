@@ -141,6 +141,17 @@ def test_the_decoder_is_traced_under_what_it_reads_of_the_target():
     assert traces[-1].states["h"].shape == (4, 8)
 
 
+@pytest.mark.parametrize(("order", "read"), [("reversed", [6, 5, 4]), ("doubled", [4, 5, 6, 4, 5, 6])])
+def test_tokens_are_named_in_the_order_in_which_the_encoder_reads_them(order, read):
+    model = model_of(RnnAttnEncoderModel, encoder_directions="forward", source_order=order)
+    (trace,) = trace_cells(model, None, [4, 5, 6])
+    assert trace.tokens == [str(i) for i in read]
+    plain = model_of(RnnAttnEncoderModel, encoder_directions="forward")
+    plain.load_state_dict(model.state_dict())
+    (want,) = trace_cells(plain, None, read)
+    assert_close(trace.states["h"], want.states["h"], **CLOSE_ENOUGH)
+
+
 def test_an_encoder_alone_is_traced_and_the_model_stays_as_it_was():
     model = model_of(RnnAttnEncoderModel, encoder_directions="forward")
     (trace,) = trace_cells(model, None, [4, 5, 6])
