@@ -115,7 +115,7 @@ def first_bias(cell: Any) -> Any:
     for name in ("gate_bias", "gate_norm"):
         if hasattr(owner, name):
             return getattr(owner, name) if name == "gate_bias" else owner.gate_norm.bias
-    return owner.input_to_gates.bias
+    return first_gates(cell).bias
 
 
 @contextmanager

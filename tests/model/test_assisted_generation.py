@@ -38,13 +38,14 @@ def test_prompt_lookup_equals_greedy_decoding(name: str) -> None:
     assert forwards < TOKENS  # proposals were taken
 
 
+@pytest.mark.parametrize("tokens", [50, pytest.param(TOKENS, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", DECODERS)
-def test_an_assistant_model_changes_nothing(name: str) -> None:
+def test_an_assistant_model_changes_nothing(name: str, tokens: int) -> None:
     model = lively_model(name)
     inputs = one_row(model)
-    expected = generate(model, TOKENS, **inputs)
-    assert torch.equal(generate(model, TOKENS, assistant_model=stranger(), **inputs), expected)
-    assert expected.shape[1] == TOKENS + 1
+    expected = generate(model, tokens, **inputs)
+    assert torch.equal(generate(model, tokens, assistant_model=stranger(), **inputs), expected)
+    assert expected.shape[1] == tokens + 1
 
 
 def stranger() -> Any:

@@ -38,7 +38,9 @@ def test_float32_stays_close_to_float64_at_any_length(name, length):
         narrow = None if memory is None else memory._replace(keys=memory.keys.float(), values=memory.values.float())
         got = cell.float()(x.float(), None, None, narrow).hidden
     assert got.dtype == torch.float32
-    assert (got - want).abs().max() <= 1e-5 * want.abs().max()
+    # A machine's heads go on from where they were, sharpened: what was rounded once is sharpened at every step.
+    bound = 1e-4 if name == "ntm" else 1e-5
+    assert (got - want).abs().max() <= bound * want.abs().max()
 
 
 @pytest.mark.parametrize("name", SCANNED)

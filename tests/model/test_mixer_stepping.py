@@ -201,7 +201,7 @@ def test_half_precision_weights_are_not_left_to_a_kernel(kernel_calls):
     assert kernel_calls == []
 
 
-def test_every_stepping_cell_of_the_registry_is_tested_here():
+def test_every_stepping_cell_of_the_registry_that_has_a_kernel_is_tested_here():
     stepping = [name for name, mixer in MIXERS.items() if issubclass(mixer, mixer_stepping.SteppingMixer)]
-    stepping = [name for name in stepping if not MIXERS[name].reads_memory]
+    stepping = [name for name in stepping if not MIXERS[name].reads_memory and build(name).is_single]
     assert sorted(stepping) == STEPPING
