@@ -137,6 +137,17 @@ def ntm_copy() -> list[str]:
     return [row("ntm_copy", "copy beyond the lengths of training", "ntm", figures)]
 
 
+def bert2rnn() -> list[str]:
+    seeds = committed("bert2rnn")
+    trained, random = (
+        spread([100 * seed[name]["right"] for seed in seeds]) for name in ("pretrained", "from_scratch")
+    )
+    figures = f"{trained} % (the same model from random weights {random} %)"
+    return [
+        row("bert2rnn", f"section of a package from {seeds[0]['training_examples']} examples", "bert2rnn", figures)
+    ]
+
+
 TASKS: dict[str, Callable[[], list[str]]] = {
     "sequences": sequences,
     "scan": scan,
@@ -144,6 +155,7 @@ TASKS: dict[str, Callable[[], list[str]]] = {
     "reader": reader,
     "parser": parser,
     "captions": captions,
+    "bert2rnn": bert2rnn,
     "parity": parity,
     "copy_unseen": copy_unseen,
     "stories": stories,

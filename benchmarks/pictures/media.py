@@ -11,8 +11,7 @@ from fashion_captions import draw_scenes, encode, read_images
 from fetched import pypi_file
 from learn_bert2rnn import MODEL
 from matplotlib.figure import Figure
-from spoken_prompts import decode as decode_speech
-from spoken_prompts import tokenizer
+from spoken_prompts import END, tokenizer
 from transformers import AutoTokenizer, SpeechEncoderDecoderModel, VisionEncoderDecoderModel
 
 from hf_rnnattn import RnnAttnForConditionalGeneration
@@ -49,17 +48,21 @@ def caption(folder: Path) -> Figure:
 
 
 def listening(folder: Path) -> Figure:
-    """The energies of a new sentence of three words, and when each piece of the text was heard."""
+    """The energies of a new sentence of three words that is heard rightly, and when each piece of the text was."""
     model = kept("listener", folder, SpeechEncoderDecoderModel, lambda: learn_speech.listener(0))
-    sound, text = learn_speech.sentence(random.Random(0), 3, learn_speech.BUDGET["tested_speeds"])
-    (told,) = learn_speech.transcribe(model, [sound])
+    chooser, speeds = random.Random(0), learn_speech.BUDGET["tested_speeds"]
+    sounds, texts = zip(*(learn_speech.sentence(chooser, 3, speeds) for _ in range(100)), strict=True)
+    written = learn_speech.transcribe(model, list(sounds))
+    chosen = [one == other for one, other in zip(written, texts, strict=True)].index(True)
+    sound, text, told = sounds[chosen], texts[chosen], written[chosen]
     ids = tokenizer().encode(told).ids
     weights = attention(model, {"inputs": sound[None], "labels": torch.tensor([ids])})[-1][0]
     high = 1.3 + 0.2 * len(ids)
     figure = new_figure(6.0, high)
     axes = figure.add_axes((0.13, 0.4 / high, 0.85, 0.2 * len(ids) / high))
     axes.imshow(weights, cmap="Blues", aspect="auto", vmin=0)
-    axes.set_yticks(range(len(ids)), [decode_speech(torch.tensor([[one]]))[0] or "·" for one in ids], fontsize=FONT)
+    names = ["·" if one == END else tokenizer().id_to_token(one).replace("▁", "␣") for one in ids]
+    axes.set_yticks(range(len(ids)), names, fontsize=FONT)
     axes.set_xlabel("vectors of 40 ms", fontsize=FONT)
     axes.tick_params(labelsize=FONT, length=2)
     above = figure.add_axes((0.13, (0.45 + 0.2 * len(ids)) / high, 0.85, 0.55 / high))
