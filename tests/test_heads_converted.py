@@ -59,7 +59,11 @@ def test_adapters_learn_and_merge(auto):
     task, labels, whole = TASKS[auto]
     model = built(auto)
     # Where PEFT adds the head by itself, its "all-linear" means the head too, and then it fails, as for BERT.
-    names = ["input_to_gates", "state_to_gates", "q_proj", "fc1"] if whole and task != "SEQ_CLS" else "all-linear"
+    names = (
+        ["input_to_gates", "state_to_gates", "read_to_gates", "q_proj", "fc1"]
+        if whole and task != "SEQ_CLS"
+        else "all-linear"
+    )
     wanted = LoraConfig(task_type=task, target_modules=names, r=2, init_lora_weights=False)
     with_adapters = get_peft_model(copy.deepcopy(model), wanted).double()
     with_adapters.train()(input_ids=IDS, attention_mask=MASK, **labels).loss.backward()

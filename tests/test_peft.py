@@ -52,8 +52,11 @@ def logits(model: nn.Module) -> Tensor:
 
 def gradients(model: PeftModel) -> dict[str, Tensor]:
     base = model.get_base_model()
+    torch.manual_seed(0)  # hard attention draws what it reads, and its baseline moves
+    buffers = {name: buffer.clone() for name, buffer in base.named_buffers()}
     model.train().zero_grad()
     model(**sources(base), labels=targets(base)).loss.backward()
+    base.load_state_dict(buffers, strict=False)
     return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
 
 
