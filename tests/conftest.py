@@ -12,12 +12,29 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports Triton: GPU kernels run on the CPU
 
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("project")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
+
+
+# TEST_DEVICE=cuda makes tensors and models of the tests on a GPU: the same properties, of what runs there. Tests that
+# move things themselves, or read them from files, do not all fit.
+if TEST_DEVICE := os.environ.get("TEST_DEVICE"):
+
+    class GeneratorThere(torch.Generator):
+        """What draws tensors must be where they are."""
+
+        def __new__(cls, device: str | None = TEST_DEVICE) -> "GeneratorThere":
+            return super().__new__(cls, device=device)
+
+    torch.set_default_device(TEST_DEVICE)
+    torch.backends.cudnn.allow_tf32 = False  # which rounds float32 to ten bits
+    torch.Generator = GeneratorThere  # type: ignore[misc]
 
 
 # Marks that the tests of transformers carry, which tests/conformance runs.

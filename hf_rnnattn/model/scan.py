@@ -6,11 +6,13 @@ start (B, D) and states (B, T + 1, D), which hold ``start`` too, first in time o
     states_0 = start,  states_{t+1} = a_t * states_t + b_t       (forward)
     states_T = start,  states_t = a_t * states_{t+1} + b_t       (reverse)
 
-The gradient of the one is the other with the same ``a``, so a solver is all that a new device needs: a GPU kernel
-enters ``DEVICE_SOLVERS`` under its device type, and gradients of every order follow.
+The gradient of the one is the other with the same ``a``, so a solver is all that a new device needs, and gradients of
+every order follow. ``device_solver`` chooses it.
 """
 
+import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -24,8 +26,9 @@ Solver = Callable[[Tensor, Tensor, Tensor, bool], Tensor]
 def linear_scan(a: Tensor, b: Tensor, h0: Tensor, mask: Tensor | None = None) -> Tensor:
     """All states of h_t = a_t * h_{t-1} + b_t.
 
-    On CPUs, and in exported graphs, one operation a step, in time order; elsewhere, and in compiled graphs, O(log T)
-    passes over the whole sequence. Both stay near float32's own precision at T = 8192 with a saturated at 0 and 1.
+    On CPUs, and in exported graphs, one operation a step, in time order; on GPUs one kernel, written in Triton;
+    elsewhere, and in compiled graphs, O(log T) passes over the whole sequence. All stay near float32's own precision
+    at T = 8192 with a saturated at 0 and 1.
 
     Args:
         a: (B, T, D), the decay; stable for |a| <= 1.
@@ -53,9 +56,9 @@ def linear_scan(a: Tensor, b: Tensor, h0: Tensor, mask: Tensor | None = None) ->
         return loop_over_time(lambda state, step: (torch.addcmul(step[1], step[0], state[0]),), (a, b), (h0,))[0]
     if torch.compiler.is_compiling():  # a traced graph: plain operations, differentiated by the tracer
         return doubling_states(a, b, h0, False)[:, 1:]
-    solver = DEVICE_SOLVERS.get(a.device.type, doubling_states)
-    states: Tensor = _Scan.apply(a, b, h0, False, solver)  # type: ignore[no-untyped-call]
-    return states[:, 1:]
+    after: Tensor
+    _, after = _Scan.apply(a, b, h0, False, device_solver(a.device.type))  # type: ignore[no-untyped-call]
+    return after
 
 
 def sequential_states(a: Tensor, b: Tensor, start: Tensor, reverse: bool) -> Tensor:
@@ -103,28 +106,71 @@ def _delay(x: Tensor, steps: int) -> Tensor:
     return torch.nn.functional.pad(x, (0, 0, steps, 0))[:, : x.shape[1]]
 
 
-DEVICE_SOLVERS: dict[str, Solver] = {"cpu": sequential_states}
+@cache
+def device_solver(device: str) -> Solver:
+    """The fastest solver for a type of device that runs there."""
+    if device == "cpu":
+        return sequential_states
+    if device == "cuda":
+        try:
+            from .scan_triton import triton_states
+
+            step = torch.zeros(1, 1, 1, device=device)
+            triton_states(step, step, step[0], False)
+        except Exception as error:  # no Triton, no compiler for what it writes, a GPU too old for it
+            warnings.warn(f"the scan runs without its GPU kernel, several times slower: {error!r}", stacklevel=3)
+        else:
+            return triton_states
+    return doubling_states
 
 
 class _Scan(torch.autograd.Function):
-    """A solver with its gradient, which is the same recurrence run the other way."""
+    """A solver with its gradient, which is the same recurrence run the other way.
+
+    Returns all states (B, T + 1, D) and, of the same memory, those after a step (B, T, D): who uses the second alone
+    spares the gradient of the first. In the order of a forward scan, with g the gradient of h,
+
+        total_T = g_T,  total_t = g_t + a_{t+1} * total_{t+1}
+        d/db_t = total_t,  d/da_t = total_t * h_{t-1},  d/dh_0 = g_0 + a_1 * total_1 = total_0
+    """
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, start: Tensor, reverse: bool, solver: Solver) -> Tensor:
+    def forward(ctx: Any, a: Tensor, b: Tensor, start: Tensor, reverse: bool, solver: Solver) -> tuple[Tensor, Tensor]:
         states = solver(a, b, start, reverse)
         ctx.save_for_backward(a, states)
         ctx.reverse, ctx.solver = reverse, solver
-        return states
+        ctx.set_materialize_grads(False)
+        return states, _but_first(states, reverse)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_all: Tensor | None, grad: Tensor | None) -> tuple[Tensor | None, ...]:
         a, states = ctx.saved_tensors
-        first, last = (-1, 0) if ctx.reverse else (0, -1)  # where time starts and ends
-        source, target = slice(None, -1), slice(1, None)  # the states that a step reads and writes
-        if ctx.reverse:
-            source, target = target, source
-        total: Tensor = _Scan.apply(  # type: ignore[no-untyped-call]
-            a, grad[:, source], grad[:, last], not ctx.reverse, ctx.solver
-        )
-        grad_a = total[:, target] * states[:, source] if ctx.needs_input_grad[0] else None
-        return grad_a, total[:, target], total[:, first], None, None
+        reverse = ctx.reverse
+        first, last = (-1, 0) if reverse else (0, -1)  # where time starts and ends
+        if grad_all is not None:
+            if grad is not None:
+                ends = (grad_all[:, first, None], _but_first(grad_all, reverse) + grad)
+                grad_all = torch.cat(ends[::-1] if reverse else ends, dim=1)
+            every = _back(a, grad_all, grad_all[:, last], ctx)  # (B, T + 1, D): total_0 ... total_T
+            total, grad_start = _but_first(every, reverse), every[:, first]
+        elif grad is not None:
+            total = _back(_but_first(a, reverse), grad, grad[:, last], ctx)  # (B, T, D): total_1 ... total_T
+            grad_start = a[:, first] * total[:, first]
+        else:
+            return None, None, None, None, None
+        grad_a = total * _but_first(states, not reverse) if ctx.needs_input_grad[0] else None
+        return grad_a, total, grad_start, None, None
+
+
+def _back(a: Tensor, grad: Tensor, start: Tensor, ctx: Any) -> Tensor:
+    """The scan against the time of ``ctx``: from ``start`` through all of ``grad`` but its last in time."""
+    states: Tensor
+    states, _ = _Scan.apply(  # type: ignore[no-untyped-call]
+        a, _but_first(grad, not ctx.reverse), start, not ctx.reverse, ctx.solver
+    )
+    return states
+
+
+def _but_first(steps: Tensor, reverse: bool) -> Tensor:
+    """``steps`` (B, T, D) without the first in time."""
+    return steps[:, :-1] if reverse else steps[:, 1:]

@@ -1,5 +1,9 @@
 """Every way to compute h_t = a_t h_{t-1} + b_t gives what the plain loop gives, gradients too."""
 
+import importlib.util
+import warnings
+from unittest import mock
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -10,6 +14,20 @@ from hf_rnnattn.model.scan import doubling_states, linear_scan, sequential_state
 
 CLOSE = {"rtol": 0.0, "atol": 1e-12}
 SOLVERS = {"sequential": sequential_states, "doubling": doubling_states}
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+IMITATED = not torch.cuda.is_available()  # Triton's interpreter runs its kernels on a CPU, slowly
+
+
+def imitated(a, b, start, reverse):
+    """The GPU kernel in Triton's interpreter, with small tiles, so that even short sequences take several."""
+    from hf_rnnattn.model import scan_triton
+
+    with mock.patch.multiple(scan_triton, TILE_BYTES={1: 128}, WIDEST=8, NARROWEST=2):
+        return scan_triton.triton_states(a, b, start, reverse)
+
+
+if HAS_TRITON:
+    SOLVERS["triton"] = imitated if IMITATED else scan.device_solver("cuda")
 each_solver = pytest.mark.parametrize("solver", SOLVERS)
 
 
@@ -18,7 +36,7 @@ def use(monkeypatch):
     """Makes ``linear_scan`` use one solver on CPUs."""
 
     def choose(name):
-        monkeypatch.setitem(scan.DEVICE_SOLVERS, "cpu", SOLVERS[name])
+        monkeypatch.setattr(scan, "device_solver", lambda device: SOLVERS[name])
 
     return choose
 
@@ -81,6 +99,8 @@ def test_gradients_equal_those_of_the_naive_loop(solver, length, masked, use):
 @each_solver
 @pytest.mark.parametrize("masked", [False, True], ids=["all_real", "masked"])
 def test_gradcheck_of_first_and_second_order(solver, masked, use):
+    if solver == "triton" and IMITATED:
+        pytest.skip("takes a minute without a GPU")
     use(solver)
     leaves = tuple(tensor.requires_grad_() for tensor in recurrence(2, 5, 2))
     mask = some_mask(2, 5) if masked else None
@@ -100,6 +120,8 @@ def test_gradients_of_some_inputs_alone(needed):
 @each_solver
 @pytest.mark.parametrize("length", [2, 63, 1024, 8192])
 def test_float32_errs_by_its_own_precision_with_saturated_decays(solver, length, use):
+    if solver == "triton" and IMITATED and length > 100:
+        pytest.skip("takes a minute without a GPU")
     use(solver)
     a, b, h0 = saturated(length)
     leaves = [tensor.float().requires_grad_() for tensor in (a, b, h0)]
@@ -118,7 +140,8 @@ def test_float32_errs_by_its_own_precision_with_saturated_decays(solver, length,
 @each_solver
 def test_nothing_fades_where_the_decay_is_one(solver, use):
     use(solver)
-    a, b, h0 = torch.ones(1, 4096, 2), torch.zeros(1, 4096, 2), torch.randn(1, 2, requires_grad=True)
+    length = 64 if solver == "triton" and IMITATED else 4096
+    a, b, h0 = torch.ones(1, length, 2), torch.zeros(1, length, 2), torch.randn(1, 2, requires_grad=True)
     states = linear_scan(a, b, h0)
     assert torch.equal(states, h0[:, None].expand_as(states))
     (grad,) = torch.autograd.grad(states[:, -1].sum(), h0)
@@ -175,10 +198,35 @@ def test_inputs_are_never_written_to():
     assert all(torch.equal(one, other) for one, other in zip(inputs, before, strict=True))
 
 
-def test_a_device_without_a_solver_of_its_own_doubles(monkeypatch):
-    a, b, h0 = recurrence()
-    monkeypatch.delitem(scan.DEVICE_SOLVERS, "cpu")
-    assert_close(linear_scan(a, b, h0), reference.linear_scan(a, b, h0), **CLOSE)
+@pytest.fixture
+def _chosen_anew():
+    scan.device_solver.cache_clear()
+    yield
+    scan.device_solver.cache_clear()
+
+
+@pytest.mark.usefixtures("_chosen_anew")
+def test_a_device_without_a_solver_of_its_own_doubles():
+    assert scan.device_solver("mps") is doubling_states
+
+
+@pytest.mark.usefixtures("_chosen_anew")
+def test_a_gpu_whose_kernel_fails_doubles_and_says_so_once():
+    broken = mock.Mock(triton_states=mock.Mock(side_effect=RuntimeError("Failed to find C compiler")))
+    with (
+        mock.patch.dict("sys.modules", {"hf_rnnattn.model.scan_triton": broken}),
+        mock.patch("torch.zeros", lambda *sizes, device: torch.ones(sizes)),  # as if there were a GPU
+        pytest.warns(UserWarning, match="without its GPU kernel.*Failed to find C compiler"),
+    ):
+        assert scan.device_solver("cuda") is doubling_states
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert scan.device_solver("cuda") is doubling_states
+
+
+@pytest.mark.gpu
+def test_a_gpu_has_a_kernel():
+    assert scan.device_solver("cuda").__name__ == "triton_states"
 
 
 class Scan(torch.nn.Module):
