@@ -28,6 +28,7 @@ def build(
     input_size: int = INPUT,
     hidden_size: int = HIDDEN,
     dtype: torch.dtype = torch.float64,
+    noise: float = 0.3,
     **options: Any,
 ) -> Any:
     """The cell with random weights and biases everywhere, so that nothing hides behind a zero."""
@@ -42,7 +43,7 @@ def build(
     initialise(cell)
     with torch.no_grad():
         for parameter in cell.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
+            parameter.add_(noise * torch.randn_like(parameter))
     return cell
 
 

@@ -1,6 +1,8 @@
 """When a cell may hand its weights to torch's fused kernels, and how a mask is kept out of their way."""
 
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -27,8 +29,22 @@ def fusible_weights(cell: nn.Module, dtype: torch.dtype) -> list[Tensor] | None:
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Turns autocasting off, under which torch's kernels would carry the state in half precision."""
     kind = device.type
+    if kind == "cuda":
+        return _on_gpu()
     autocasts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     return torch.autocast(kind, enabled=False) if autocasts else nullcontext()
+
+
+@contextmanager
+def _on_gpu() -> Iterator[None]:
+    """Also keeps cuDNN from saying, at every call, that it copies weights which do not lie one after the other.
+
+    That takes far less time than the steps, and ours cannot: adapters, quantisation and distributed training want each
+    matrix as a parameter of its own.
+    """
+    with torch.autocast("cuda", enabled=False), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
+        yield
 
 
 def gather_front(x: Tensor, mask: Tensor) -> Tensor:

@@ -172,7 +172,7 @@ class SteppingMixer(RecurrentMixer):
         weights = fusible_weights(self, start[0].dtype)
         if weights is None:
             return None
-        rows = [tensor.unsqueeze(0) for tensor in start]  # (1, B, D) each
+        rows = [tensor.unsqueeze(0).contiguous() for tensor in start]  # (1, B, D) each; cuDNN takes no views
         with full_precision(x.device):
             sequence = (x if mask is None else gather_front(x, mask)).to(start[0].dtype)
             hidden, *final = self.sequence_kernel(sequence, weights, *rows)
