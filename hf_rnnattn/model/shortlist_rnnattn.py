@@ -37,14 +37,19 @@ class LexicalShortlist:
 
     def candidates(self, source: Tensor, vocab_size: int, *, shared: bool) -> Tensor:
         """The candidates of one source (S,) without padding: (C,) ids, sorted."""
-        source = source.cpu()
+        source = source.to(self.ids.device)
         known = source[source < self.offsets.numel() - 1]
         lists = [self.ids[self.offsets[token] : self.offsets[token + 1]] for token in known]
-        parts = [torch.arange(min(self.first, vocab_size)), *lists, *([source] if shared else [])]
+        parts = [
+            torch.arange(min(self.first, vocab_size), device=source.device),
+            *lists,
+            *([source] if shared else []),
+        ]
         found: Tensor = torch.unique(torch.cat(parts))
         missing = -found.numel() % MULTIPLE
         if missing:
-            more = torch.arange(self.first, min(vocab_size, self.first + found.numel() + missing))
+            last = min(vocab_size, self.first + found.numel() + missing)
+            more = torch.arange(self.first, last, device=source.device)
             found = torch.unique(torch.cat([found, more[~torch.isin(more, found)][:missing]]))
         if found.numel() and int(found[-1]) >= vocab_size:
             raise ValueError(f"the shortlist has id {int(found[-1])}, the vocabulary {vocab_size} tokens")
