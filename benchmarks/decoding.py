@@ -1,6 +1,7 @@
 """Greedy decoding with ``generate()``: this package against BART, T5 and Marian of transformers, side by side.
 
     python benchmarks/decoding.py [--threads 2] [--batches 1 16 64] [--output benchmarks/results/decoding.json]
+    python benchmarks/decoding.py --device cuda --peers bart --output benchmarks/results/gpu_decoding.json
 
 All models have the same width, depth, feed-forward size, heads and vocabulary; the number of parameters of each is in
 the result. They are untrained: how long a token takes does not depend on what the weights say. A ratio is how many
@@ -121,7 +122,7 @@ def memory(model: Any, source: torch.Tensor) -> dict[str, int]:
 def case(built: dict[str, Any], batch: int, tokens: int, source_length: int, rounds: int) -> dict[str, Any]:
     """Tokens per second of every model, and how many times as many ours decodes."""
     vocabulary = built[OURS].config.vocab_size
-    source = torch.randint(4, vocabulary, (batch, source_length))
+    source = torch.randint(4, vocabulary, (batch, source_length), device=built[OURS].device)
     for model in built.values():
         decoding(model, source, 4)()
     times = alternate({name: decoding(model, source, tokens) for name, model in built.items()}, rounds, warmup=0)
@@ -143,22 +144,30 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=8000, help="size of the vocabulary (default: 8000)")
     parser.add_argument("--source_length", type=int, default=32, help="tokens of the source (default: 32)")
     parser.add_argument("--batches", type=int, nargs="*", help="only these batch sizes")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--peers", nargs="*", default=["bart", "t5", "marian"], help="(default: bart t5 marian)")
+    parser.add_argument("--rounds", type=int, help="rounds of every case (default: more of short ones)")
     parser.add_argument("--output", type=Path, default=RESULTS / "decoding.json", help="where the JSON goes")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     logging.set_verbosity_error()
     warnings.simplefilter("ignore")
-    built = models(arguments.vocabulary)
-    source = torch.randint(4, arguments.vocabulary, (1, arguments.source_length))
+    built = {
+        name: model.to(arguments.device)
+        for name, model in models(arguments.vocabulary).items()
+        if name in (OURS, *arguments.peers)
+    }
+    source = torch.randint(4, arguments.vocabulary, (1, arguments.source_length), device=arguments.device)
     write(
         arguments.output,
         {
             "parameters": {name: model.num_parameters() for name, model in built.items()},
             "vocabulary": arguments.vocabulary,
+            "device": arguments.device,
             "decoder_state_bytes": {name: memory(model, source) for name, model in built.items()},
             "cases": [
-                case(built, batch, tokens, arguments.source_length, rounds)
+                case(built, batch, tokens, arguments.source_length, arguments.rounds or rounds)
                 for batch, tokens, rounds in CASES
                 if not arguments.batches or batch in arguments.batches
             ],

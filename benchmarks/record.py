@@ -48,12 +48,15 @@ def _processor() -> str:
 
 
 def commit() -> str:
-    """The git commit that ran, with ``-modified`` if tracked files differ from it; "unknown" outside a repository."""
+    """The git commit that ran, with ``-modified`` if tracked files differ from it.
+
+    Outside a repository what the variable GIT_COMMIT says, else "unknown".
+    """
     try:
         head = _git("rev-parse", "HEAD")
         return f"{head}-modified" if _git("status", "--porcelain", "--untracked-files=no") else head
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("GIT_COMMIT", "unknown")
 
 
 def _git(*arguments: str) -> str:
@@ -74,10 +77,18 @@ def alternate(calls: Mapping[str, Callable[[], Any]], repeats: int, warmup: int 
     for _ in range(repeats):
         draw.shuffle(order)
         for name in order:
+            settle()
             start = time.perf_counter()
             calls[name]()
+            settle()
             times[name].append(time.perf_counter() - start)
     return times
+
+
+def settle() -> None:
+    """Waits for what a GPU was given to do."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def compare(times: Mapping[str, list[float]], name: str) -> dict[str, Any]:
