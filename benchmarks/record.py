@@ -48,15 +48,12 @@ def _processor() -> str:
 
 
 def commit() -> str:
-    """The git commit that ran, with ``-modified`` if tracked files differ from it.
-
-    Outside a repository what the variable GIT_COMMIT says, else "unknown".
-    """
+    """The git commit that ran, with ``-modified`` if tracked files differ from it; "unknown" outside a repository."""
     try:
         head = _git("rev-parse", "HEAD")
         return f"{head}-modified" if _git("status", "--porcelain", "--untracked-files=no") else head
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("GIT_COMMIT", "unknown")
+        return "unknown"
 
 
 def _git(*arguments: str) -> str:

@@ -13,6 +13,10 @@ PLACES = {
     "prompt_lookup": "benchmarks/results/prompt_lookup.json",
     "compiled": "benchmarks/results/compiled.json",
     "quantization": "benchmarks/results/quantization.json",
+    "gpu_scan": "benchmarks/results/gpu_scan.json",
+    "gpu_decoding": "benchmarks/results/gpu_decoding.json",
+    "gpu_compiled": "benchmarks/results/gpu_compiled.json",
+    "gpu_training": "benchmarks/results/gpu_training.json",
 }
 RESULTS = {name: json.loads((PROJECT / place).read_text(encoding="utf-8")) for name, place in PLACES.items()}
 
@@ -51,7 +55,7 @@ def expected_rows() -> list[str]:
         f"| time of a linear scan, forward and backward, 8 × 512 × 512 | {scan['ratio']:.2f} × causal "
         "`scaled_dot_product_attention` of 8 heads |"
     )
-    return [*rows, lookup_row(), compiled_row(), int8_row()]
+    return [*rows, lookup_row(), compiled_row(), int8_row(), *gpu_rows()]
 
 
 def lookup_row() -> str:
@@ -83,6 +87,35 @@ def int8_row() -> str:
         for name, short in names.items()
     ]
     return f"| 8-bit weights on the CPU against float32 | {'; '.join(parts)} |"
+
+
+def gpu_rows() -> list[str]:
+    decoding, training, compiled = (
+        RESULTS[f"gpu_{name}"]["results"]["cases"] for name in ("decoding", "training", "compiled")
+    )
+    (gpu,) = RESULTS["gpu_scan"]["machine"]["gpus"]
+    scans = RESULTS["gpu_scan"]["results"]["speed"]
+    largest = max(scans, key=lambda row: row["batch"] * row["length"] * row["width"])
+    size = f"{largest['batch']} × {largest['length']:,} × {largest['width']:,}"
+    forward, both = (100 * share for share in largest["share_of_copy_bandwidth"].values())
+    tokens = [one(decoding, batch=batch, new_tokens=512 if batch == 16 else 64) for batch in (1, 16)]
+    steps = ", ".join(
+        f"{one(compiled, decoder=name)['times_as_fast_as_eager']['compiled by generate, static cache']:.1f} × eager "
+        f"({name.upper()})"
+        for name in ("ssru", "lstm")
+    )
+    trained = ", ".join(
+        f"{row['times_as_many_as_bart']['mingru_ssru']:.2f} × at length {row['length']:,}" for row in training
+    )
+    return [
+        f"| {gpu}: linear scan, {size}, of the speed at which memory is copied | {forward:.0f} %; with gradients "
+        f"{both:.0f} % |",
+        f"| {gpu}: tokens per second of greedy `generate()` against BART | "
+        + ", ".join(f"{row['times_as_many_as']['bart']:.2f} × at batch {row['batch']}" for row in tokens)
+        + " |",
+        f'| {gpu}: `generate(cache_implementation="static")`, which compiles itself, batch 1 | {steps} |',
+        f"| {gpu}: tokens per second of training, minGRU and SSRU, against BART | {trained} |",
+    ]
 
 
 def test_the_table_of_the_readme_holds_the_committed_results():
