@@ -27,7 +27,7 @@ from transformers import SpeechEncoderDecoderModel, Wav2Vec2BertConfig, Wav2Vec2
 from hf_rnnattn.presets import preset_model
 
 BUDGET = {
-    "steps": 1500,
+    "steps": 5000,
     "batch_size": 24,
     "learning_rate": 2e-3,
     "width": 96,

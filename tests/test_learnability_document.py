@@ -87,6 +87,16 @@ def captions() -> list[str]:
     return [row("captions", "captions of pictures of clothes", "captioner", figures)]
 
 
+def speech() -> list[str]:
+    seeds = committed("speech")
+    three, four, new = (
+        spread([100 * seed[part]["word_error_rate"] for seed in seeds])
+        for part in ("sentences_of_3", "sentences_of_4", "never_heard")
+    )
+    figures = f"words wrong: {three} % of new sentences of three words, {four} % of four, {new} % of words never heard"
+    return [row("speech", f"sentences of {seeds[0]['words']} spoken words", "listener", figures)]
+
+
 def parity() -> list[str]:
     seeds, rows = committed("parity"), []
     for name, measured in seeds[0].items():
@@ -155,6 +165,7 @@ TASKS: dict[str, Callable[[], list[str]]] = {
     "reader": reader,
     "parser": parser,
     "captions": captions,
+    "speech": speech,
     "bert2rnn": bert2rnn,
     "parity": parity,
     "copy_unseen": copy_unseen,
