@@ -30,7 +30,7 @@ def _join(decay_1, added_1, decay_2, added_2):  # type: ignore[no-untyped-def]
     return decay_1 * decay_2, decay_2 * added_1 + added_2
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["length"])
 def _walk(  # type: ignore[no-untyped-def]
     a, a_first, a_row, a_time, a_column,
     b, b_first, b_row, b_time, b_column,
@@ -75,6 +75,7 @@ def triton_states(a: Tensor, b: Tensor, start: Tensor, reverse: bool) -> Tensor:
     states = start.new_empty(batch, length + 1, size)
     if states.numel() == 0:
         return states
+    a, b = _reachable(a), _reachable(b)
     width = _width(batch, size)
     stages = _stages(a.device)
     last, sign = (length - 1, -1) if reverse else (0, 1)
@@ -92,6 +93,13 @@ def triton_states(a: Tensor, b: Tensor, start: Tensor, reverse: bool) -> Tensor:
             num_warps=WARPS,
         )
     return states
+
+
+def _reachable(steps: Tensor) -> Tensor:
+    """``steps`` (B, T, D) so that offsets within a tile are numbers of 32 bits."""
+    tallest = max(TILE_BYTES.values()) // 4 // NARROWEST
+    farthest = tallest * steps.stride(1) + steps.shape[2] * steps.stride(2)
+    return steps if farthest < 2**31 else steps.contiguous()
 
 
 @cache

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 COMPILE = """
 import sys
@@ -34,7 +35,9 @@ for dtype, pointer, size in ((tl.float32, "*fp32", 4), (tl.float64, "*fp64", 8))
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+
+
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize(("stages", "width"), [(1, 8), (3, 64)])
 def test_the_kernel_compiles(capability, stages, width):
@@ -42,3 +45,15 @@ def test_the_kernel_compiles(capability, stages, width):
     command = [sys.executable, "-c", COMPILE, str(capability), str(stages), str(width)]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize(
+    ("strides", "kept"), [((2048, 1024, 1), True), ((1, 2**23, 1), False), ((2**40, 1, 2**22), False)], ids=str
+)
+def test_tensors_whose_steps_lie_too_far_apart_are_copied(strides, kept):
+    from hf_rnnattn.model import scan_triton
+
+    steps = torch.empty_strided((2, 2, 1024), strides, device="meta")
+    reached = scan_triton._reachable(steps)
+    assert (reached is steps) == kept
+    assert kept or reached.is_contiguous()
