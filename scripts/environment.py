@@ -22,6 +22,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 OLDEST_TORCH = (2, 11)
+COMES_WITH_TORCH = {"torch", "triton"}  # a torch for GPUs works with the Triton that it was made for
 
 
 def main(extras: str) -> None:
@@ -109,7 +110,7 @@ def install(python: Path, extras: str) -> None:
         SystemExit: pip failed; its own message is above.
     """
     shared = shared_torch(python).exists()
-    taken = user_pins() | ({"torch"} if shared else set())
+    taken = user_pins() | (COMES_WITH_TORCH if shared else set())
     lines = (PROJECT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     with tempfile.TemporaryDirectory() as scratch:
         constraints = Path(scratch, "constraints.txt")
