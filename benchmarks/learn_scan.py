@@ -19,7 +19,7 @@ from sequence_pairs import END, FIRST_SYMBOL, Pair, batches, share, written
 LEARNERS = ("lstm", "luong-general", "hybrid-transformer-rnn")
 SPLITS = {"length": split_by_length, "jump": split_by_primitive}
 BUDGET: dict[str, Any] = {
-    "steps": 650,
+    "steps": 3000,
     "batch": 32,
     "learning_rate": {"without norms": 1e-2, "with norms": 3e-3},
     "init_std": INIT_STD,

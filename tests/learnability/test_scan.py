@@ -6,7 +6,7 @@ from scan_commands import commands, split_by_length, split_by_primitive
 from learned import SEEDS, committed, learn
 
 # Per cent of the commands trained on that are known when the budget ends.
-BARS = {"lstm": 45.0, "luong-general": 55.0, "hybrid-transformer-rnn": 20.0}
+BARS = {"lstm": 95.0, "luong-general": 95.0, "hybrid-transformer-rnn": 75.0}
 # From the paper's table of examples (Lake and Baroni 2018).
 EXAMPLES = {
     "jump": "JUMP",
