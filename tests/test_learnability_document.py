@@ -147,6 +147,33 @@ def ntm_copy() -> list[str]:
     return [row("ntm_copy", "copy beyond the lengths of training", "ntm", figures)]
 
 
+def ntm_sort() -> list[str]:
+    def told(cell: str) -> str:
+        return ", ".join(
+            f"of {count} items {spread([100 * seed[cell]['sorted'][count]['sequences'] for seed in seeds])} %"
+            for count in seeds[0][cell]["sorted"]
+        )
+
+    seeds = committed("ntm_sort")
+    return [row("ntm_sort", "sort by priorities", "ntm", f"sequences {told('ntm')} (an LSTM {told('lstm')})")]
+
+
+def ablation() -> list[str]:
+    models = [model for seed in committed("ablation") for model in seed["models"]]
+
+    def told(side: str, mixer: str) -> str:
+        found = [model for model in models if (model["side"], model["mixer"]) == (side, mixer)]
+        losses = [model["loss_per_phone"] for model in found]
+        right = spread([100 * model["words_right"] for model in found]) if found else ""
+        return f"{right} % (loss {min(losses):.2f} to {max(losses):.2f})" if found else "–"
+
+    return [
+        f"| `{mixer}` | {told('encoder', mixer)} | {told('decoder', mixer)} | "
+        "[ablation](../benchmarks/results/learn_ablation.json) |"
+        for mixer in sorted({model["mixer"] for model in models})
+    ]
+
+
 def bert2rnn() -> list[str]:
     seeds = committed("bert2rnn")
     trained, random = (
@@ -172,6 +199,8 @@ TASKS: dict[str, Callable[[], list[str]]] = {
     "stories": stories,
     "hard_attention": hard_attention,
     "ntm_copy": ntm_copy,
+    "ntm_sort": ntm_sort,
+    "ablation": ablation,
 }
 
 
