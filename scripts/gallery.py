@@ -3,7 +3,8 @@
     python scripts/gallery.py                  # all of them
     python scripts/gallery.py bahdanau luong   # two of them, by their names, those of the files
 
-A model takes a minute or two; it is kept in output/gallery, and not trained again while it is there.
+Most models take a minute or two, the listener twenty; they are kept in output/gallery, and not trained again
+while they are there.
 """
 
 import argparse
