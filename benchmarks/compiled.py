@@ -27,6 +27,7 @@ from hf_rnnattn import RnnAttnConfig, RnnAttnForConditionalGeneration
 DECODERS = ("ssru", "lstm", "gru+full_attention", "full_attention")
 BATCHES = (1, 16)
 SOURCE = 32
+GROWING, STATIC, BY_ITSELF = "dynamic cache", "static cache", "compiled by generate, static cache"
 
 
 def build(decoder: str, device: str) -> RnnAttnForConditionalGeneration:
@@ -42,15 +43,12 @@ def build(decoder: str, device: str) -> RnnAttnForConditionalGeneration:
     return RnnAttnForConditionalGeneration(config).eval().to(device)
 
 
-BY_ITSELF = "compiled by generate, static cache"
-
-
 def decoding(model: Any, source: torch.Tensor, tokens: int, kind: str) -> Callable[[], torch.Tensor]:
     """A call that decodes ``tokens`` tokens greedily."""
 
     def call() -> torch.Tensor:
         cache: dict[str, Any] = {"cache_implementation": "static"} if kind == BY_ITSELF else {}
-        if kind == "static":
+        if kind == STATIC:
             lengths = (tokens + 1, source.shape[1])
             parts = [StaticCache(config=model.config, max_cache_len=length) for length in lengths]
             cache = {"past_key_values": EncoderDecoderCache(*parts), "disable_compile": True}
@@ -78,9 +76,9 @@ def case(name: str, batch: int, tokens: int, rounds: int, device: str) -> dict[s
     model, other = build(name, device), compiled(build(name, device))
     source = torch.randint(4, 8000, (batch, SOURCE), device=device)
     calls = {
-        "eager, dynamic cache": decoding(model, source, tokens, "growing"),
-        "eager, static cache": decoding(model, source, tokens, "static"),
-        "compiled, static cache": decoding(other, source, tokens, "static"),
+        "eager, dynamic cache": decoding(model, source, tokens, GROWING),
+        "eager, static cache": decoding(model, source, tokens, STATIC),
+        "compiled, static cache": decoding(other, source, tokens, STATIC),
     }
     if device == "cuda":
         calls[BY_ITSELF] = decoding(build(name, device), source, tokens, BY_ITSELF)

@@ -7,7 +7,7 @@ sequences at every step, of 1 to ``longest`` symbols (of few at first), and test
 Beside it an LSTM that is larger than the machine, with the same budget.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -42,20 +42,21 @@ def learn(seed: int) -> dict[str, Any]:
 def learn_with(cell: str) -> dict[str, Any]:
     special = {"pad_token_id": PAD, "bos_token_id": START, "eos_token_id": END}
     model = preset_model("ntm", vocab_size=FIRST + BUDGET["symbols"], decoder_mixers=[cell], **special, **BUDGET[cell])
-    train(model, batches(), steps=BUDGET["steps"], learning_rate=BUDGET["learning_rate"])
+    train(model, batches(BUDGET, 1, sequences), steps=BUDGET["steps"], learning_rate=BUDGET["learning_rate"])
     lengths = (BUDGET["longest"], 2 * BUDGET["longest"])
     return {"parameters": model.num_parameters(), "copied": {str(n): share_copied(model, n) for n in lengths}}
 
 
-def batches() -> Iterator[dict[str, Tensor]]:
-    """Sequences of one random length a batch; what is read up to the mark is not to be predicted."""
-    for step in range(BUDGET["steps"]):
-        longest = min(BUDGET["longest"], 2 + step // BUDGET["lengthened_every"])
-        length = int(torch.randint(1, longest + 1, ()))
-        ids = sequences(BUDGET["batch"], length)
-        labels = ids.clone()
-        labels[:, : length + 1] = -100
-        yield {"input_ids": ids, "labels": labels}
+def batches(
+    budget: dict[str, Any], shortest: int, sequences: Callable[[int, int], Tensor]
+) -> Iterator[dict[str, Tensor]]:
+    """``sequences`` of one random length a batch; what is read up to the mark is not to be predicted."""
+    for step in range(budget["steps"]):
+        longest = min(budget["longest"], 2 + step // budget["lengthened_every"])
+        length = int(torch.randint(shortest, longest + 1, ()))
+        ids = sequences(budget["batch"], length)
+        read = (ids == MARK).cumsum(1) - (ids == MARK).long() == 0  # up to the mark, and the mark
+        yield {"input_ids": ids, "labels": ids.masked_fill(read, -100)}
 
 
 def sequences(rows: int, length: int) -> Tensor:

@@ -8,16 +8,15 @@ it writes the items, that of the highest priority first, and an end. It is train
 differ, items may repeat.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
+from learn_ntm_copy import END, FIRST, MARK, PAD, START, batches
 from learning import run, train
 from torch import Tensor
 
 from hf_rnnattn.presets import preset_model
 
-PAD, START, END, MARK, FIRST = range(5)  # special ids, and the first item
 BUDGET: dict[str, Any] = {
     "items": 8,
     "priorities": 12,
@@ -42,22 +41,11 @@ def learn_with(cell: str) -> dict[str, Any]:
     special = {"pad_token_id": PAD, "bos_token_id": START, "eos_token_id": END}
     vocabulary = FIRST + BUDGET["items"] + BUDGET["priorities"]
     model = preset_model("ntm", vocab_size=vocabulary, decoder_mixers=[cell], **special, **BUDGET[cell])
-    train(model, batches(), steps=BUDGET["steps"], learning_rate=BUDGET["learning_rate"])
+    train(model, batches(BUDGET, 2, sequences), steps=BUDGET["steps"], learning_rate=BUDGET["learning_rate"])
     counts = (BUDGET["longest"], BUDGET["longest"] + BUDGET["longer_in_tests"])
     measured = {"parameters": model.num_parameters(), "sorted": {str(n): shares(model, n) for n in counts}}
     print(cell, measured, flush=True)
     return measured
-
-
-def batches() -> Iterator[dict[str, Tensor]]:
-    """Sequences of one random length a batch; what is read up to the mark is not to be predicted."""
-    for step in range(BUDGET["steps"]):
-        longest = min(BUDGET["longest"], 2 + step // BUDGET["lengthened_every"])
-        count = int(torch.randint(2, longest + 1, ()))
-        ids = sequences(BUDGET["batch"], count)
-        labels = ids.clone()
-        labels[:, : 2 * count + 1] = -100
-        yield {"input_ids": ids, "labels": labels}
 
 
 def sequences(rows: int, count: int) -> Tensor:

@@ -205,3 +205,22 @@ def test_every_stepping_cell_of_the_registry_that_has_a_kernel_is_tested_here():
     stepping = [name for name, mixer in MIXERS.items() if issubclass(mixer, mixer_stepping.SteppingMixer)]
     stepping = [name for name in stepping if not MIXERS[name].reads_memory and build(name).is_single]
     assert sorted(stepping) == STEPPING
+
+
+@pytest.mark.parametrize("name", STEPPING)
+def test_kernels_are_given_states_without_gaps(name, monkeypatch):
+    """cuDNN takes no others, such as those of one layer of a stack."""
+    cell = build(name)
+    x, state = torch.randn(3, 4, INPUT, dtype=torch.float64), random_state(cell, 3)
+    given = []
+    kernel = type(cell).sequence_kernel
+
+    def spied(self, x, weights, *state):
+        given.extend(state)
+        return kernel(self, x, weights, *state)
+
+    monkeypatch.setattr(type(cell), "sequence_kernel", spied)
+    gappy = {key: torch.stack([value, value], -1)[..., 0] for key, value in state.items()}
+    assert torch.equal(cell(x, None, gappy).hidden, cell(x, None, state).hidden)
+    assert len(given) == 2 * len(state)
+    assert all(one.is_contiguous() for one in given)

@@ -18,17 +18,25 @@ HAS_TRITON = importlib.util.find_spec("triton") is not None
 IMITATED = not torch.cuda.is_available()  # Triton's interpreter runs its kernels on a CPU, slowly
 
 
-def imitated(a, b, start, reverse):
-    """The GPU kernel in Triton's interpreter, with small tiles, so that even short sequences take several."""
+def triton_states(a, b, start, reverse):
+    """The GPU kernel; without a GPU in Triton's interpreter, with such small tiles that sequences take several."""
     from hf_rnnattn.model import scan_triton
 
-    with mock.patch.multiple(scan_triton, TILE_BYTES={1: 128}, WIDEST=8, NARROWEST=2):
-        return scan_triton.triton_states(a, b, start, reverse)
+    if IMITATED:
+        with mock.patch.multiple(scan_triton, TILE_BYTES={1: 128}, WIDEST=8, NARROWEST=2):
+            return scan_triton.triton_states(a, b, start, reverse)
+    return scan_triton.triton_states(a.cuda(), b.cuda(), start.cuda(), reverse).to(a.device)
 
 
 if HAS_TRITON:
-    SOLVERS["triton"] = imitated if IMITATED else scan.device_solver("cuda")
+    SOLVERS["triton"] = triton_states
 each_solver = pytest.mark.parametrize("solver", SOLVERS)
+# What takes the interpreter a minute.
+SLOW_SOLVERS = {"triton"} if IMITATED else set()
+
+
+def slow_if(long, *values):
+    return pytest.param(*values, marks=pytest.mark.slow if long else ())
 
 
 @pytest.fixture
@@ -96,11 +104,9 @@ def test_gradients_equal_those_of_the_naive_loop(solver, length, masked, use):
         assert_close(one, other, **CLOSE)
 
 
-@each_solver
+@pytest.mark.parametrize("solver", [slow_if(solver in SLOW_SOLVERS, solver) for solver in SOLVERS])
 @pytest.mark.parametrize("masked", [False, True], ids=["all_real", "masked"])
 def test_gradcheck_of_first_and_second_order(solver, masked, use):
-    if solver == "triton" and IMITATED:
-        pytest.skip("takes a minute without a GPU")
     use(solver)
     leaves = tuple(tensor.requires_grad_() for tensor in recurrence(2, 5, 2))
     mask = some_mask(2, 5) if masked else None
@@ -117,11 +123,15 @@ def test_gradients_of_some_inputs_alone(needed):
     assert_close(got, want, **CLOSE)
 
 
-@each_solver
-@pytest.mark.parametrize("length", [2, 63, 1024, 8192])
+@pytest.mark.parametrize(
+    ("solver", "length"),
+    [
+        slow_if(solver in SLOW_SOLVERS and length > 100, solver, length)
+        for solver in SOLVERS
+        for length in (2, 63, 1024, 8192)
+    ],
+)
 def test_float32_errs_by_its_own_precision_with_saturated_decays(solver, length, use):
-    if solver == "triton" and IMITATED and length > 100:
-        pytest.skip("takes a minute without a GPU")
     use(solver)
     a, b, h0 = saturated(length)
     leaves = [tensor.float().requires_grad_() for tensor in (a, b, h0)]
@@ -140,7 +150,7 @@ def test_float32_errs_by_its_own_precision_with_saturated_decays(solver, length,
 @each_solver
 def test_nothing_fades_where_the_decay_is_one(solver, use):
     use(solver)
-    length = 64 if solver == "triton" and IMITATED else 4096
+    length = 64 if solver in SLOW_SOLVERS else 4096
     a, b, h0 = torch.ones(1, length, 2), torch.zeros(1, length, 2), torch.randn(1, 2, requires_grad=True)
     states = linear_scan(a, b, h0)
     assert torch.equal(states, h0[:, None].expand_as(states))
