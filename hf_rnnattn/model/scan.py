@@ -149,8 +149,7 @@ class _Scan(torch.autograd.Function):
         first, last = (-1, 0) if reverse else (0, -1)  # where time starts and ends
         if grad_all is not None:
             if grad is not None:
-                ends = (grad_all[:, first, None], _but_first(grad_all, reverse) + grad)
-                grad_all = torch.cat(ends[::-1] if reverse else ends, dim=1)
+                grad_all = grad_all + torch.nn.functional.pad(grad, (0, 0, 0, 1) if reverse else (0, 0, 1, 0))
             every = _back(a, grad_all, grad_all[:, last], ctx)  # (B, T + 1, D): total_0 ... total_T
             total, grad_start = _but_first(every, reverse), every[:, first]
         elif grad is not None:

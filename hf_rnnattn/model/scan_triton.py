@@ -54,8 +54,7 @@ def _walk(  # type: ignore[no-untyped-def]
     tl.store(out, state, mask=inside)
     for begin in tl.range(0, length, BLOCK_T, num_stages=STAGES):
         real = (begin + step < length)[:, None] & inside[None, :]
-        # beyond the last step the state stays as it is, so that the last of a tile is always the newest
-        decay = tl.load(a_tile, mask=real, other=1.0).to(DTYPE)
+        decay = tl.load(a_tile, mask=real, other=0.0).to(DTYPE)
         added = tl.load(b_tile, mask=real, other=0.0).to(DTYPE)
         decay, added = tl.associative_scan((decay, added), 0, _join)
         now = decay * state[None, :] + added

@@ -114,6 +114,20 @@ def test_gradcheck_of_first_and_second_order(solver, masked, use):
     torch.autograd.gradgradcheck(lambda *inputs: linear_scan(*inputs, mask), leaves)
 
 
+@each_solver
+def test_second_derivatives_of_what_is_not_linear_in_the_states(solver, use):
+    """There the states have a gradient by themselves, and another through the first derivatives."""
+    use(solver)
+    leaves = [tensor.requires_grad_() for tensor in recurrence(2, 5, 3)]
+
+    def second(scan):
+        first = torch.autograd.grad(scan(*leaves).pow(3).sum(), leaves, create_graph=True)
+        return torch.autograd.grad(sum(grad.square().sum() for grad in first), leaves)
+
+    for one, other in zip(second(linear_scan), second(reference.linear_scan), strict=True):
+        assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("needed", [(True, False, False), (False, True, False), (False, False, True)])
 def test_gradients_of_some_inputs_alone(needed):
     leaves = [tensor.requires_grad_(need) for tensor, need in zip(recurrence(), needed, strict=True)]
