@@ -91,7 +91,7 @@ class DecoderStepGraph(nn.Module):
             input_ids=input_ids,
             encoder_hidden_states=memory,
             encoder_attention_mask=attention_mask,
-            past_key_values=cache,
+            cache=cache,
             position_ids=position_ids,
         )
         logits = self.distribution(lambda x: self.lm_head(self.readout(x)), out.last_hidden_state, out.reading)

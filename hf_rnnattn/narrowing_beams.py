@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from transformers.generation import GenerateBeamEncoderDecoderOutput
 
+from hf_rnnattn.model.transformers_versions import CACHE, next_model_kwargs
+
 # What ``generate`` hands to every loop and this one has no use for.
 UNUSED = ("synced_gpus", "streamer", "negative_prompt_ids", "negative_prompt_attention_mask")
 
@@ -53,7 +55,7 @@ def narrowing_beam_search(
     while bool(width.any()):
         fed = input_ids.shape[1] - past if past else None
         inputs = model.prepare_inputs_for_generation(input_ids, fed, **kwargs)
-        past = input_ids.shape[1] if kwargs.get("past_key_values") is not None else 0
+        past = input_ids.shape[1] if kwargs.get(CACHE) is not None else 0
         output = model(**inputs, return_dict=True)
         steps = logits_processor(input_ids, output.logits[:, -1].float().log_softmax(-1))
         total = (scores[..., None] + steps.view(batch, beams, -1)).flatten(1)  # (B, beams V)
@@ -61,9 +63,9 @@ def narrowing_beam_search(
         scores = scores.masked_fill(torch.arange(beams, device=device) >= width, -torch.inf)
         rows = (first_rows + chosen // steps.shape[-1]).flatten()
         input_ids = torch.cat([input_ids[rows], (chosen % steps.shape[-1]).view(-1, 1)], dim=1)
-        kwargs = model._update_model_kwargs_for_generation(output, kwargs, is_encoder_decoder=True)
-        if kwargs.get("past_key_values") is not None:
-            kwargs["past_key_values"].reorder_cache(rows)
+        kwargs = next_model_kwargs(model, output, kwargs)
+        if kwargs.get(CACHE) is not None:
+            kwargs[CACHE].reorder_cache(rows)
         ended = torch.isin(input_ids[:, -1], ends) | stopping_criteria(input_ids, None)
         ended = ended.view(batch, beams) & scores.isfinite()
         norm = (input_ids.shape[1] - prompt) ** generation_config.length_penalty

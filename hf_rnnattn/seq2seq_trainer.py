@@ -14,41 +14,30 @@ What the stock trainer of transformers 5.23 does wrong for such models, and what
 - The saved config gets ``use_cache=False``, a setting of the training and not of the model. Here it is left alone.
 """
 
-from collections.abc import Iterator, Mapping, Sized
-from contextlib import contextmanager
+import shutil
+from collections.abc import Mapping, Sized
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import ProgressCallback, Seq2SeqTrainer
-from transformers import trainer as trainer_of_transformers
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import EvalLoopOutput, SchedulerType
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, HubStrategy, SchedulerType
+from transformers.utils import PushInProgress
 
 from hf_rnnattn.finite_training import FiniteGradientsCallback
+from hf_rnnattn.model.transformers_versions import TrainerHooks
 from hf_rnnattn.model_card import CARD_NAME
 from hf_rnnattn.time_budget import TimeBudget, TimeBudgetCallback, TimeBudgetProgressCallback, TimeBudgetSchedule
 
 IGNORED_LABEL = -100
-
-
-@contextmanager
-def _uploads_without(pattern: str) -> Iterator[None]:
-    """Within the block, the trainer's uploads leave files of this pattern out; it has no argument to say so."""
-    theirs = trainer_of_transformers.hf_api
-
-    def upload(**kwargs: Any) -> Any:
-        return theirs().upload_folder(**{**kwargs, "ignore_patterns": [*kwargs.get("ignore_patterns", []), pattern]})
-
-    trainer_of_transformers.hf_api = lambda: SimpleNamespace(upload_folder=upload)
-    try:
-        yield
-    finally:
-        trainer_of_transformers.hf_api = theirs
+# What a pushed checkpoint gives to the model's repository; the rest of it is for resuming.
+MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "*_config.json", "*.py")
+NEVER_PUSHED = ["_*", f"{PREFIX_CHECKPOINT_DIR}-*", TRAINING_ARGS_NAME]
 
 
 class SequenceLoss:
@@ -86,7 +75,7 @@ class SequenceLoss:
         return total / torch.as_tensor(count, device=logits.device).clamp(min=1)
 
 
-class SequenceTrainer(Seq2SeqTrainer):
+class SequenceTrainer(TrainerHooks, Seq2SeqTrainer):
     """``Seq2SeqTrainer`` with ``SequenceLoss`` and, if asked for, a time budget.
 
     Args:
@@ -138,21 +127,53 @@ class SequenceTrainer(Seq2SeqTrainer):
         self.gather_function = self.accelerator.gather_for_metrics
         return super().evaluation_loop(*args, **kwargs)
 
-    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler | None:
+    def evaluation_sampler(self, dataset: Any) -> Sampler | None:
         """The rows in their own order, also where training groups them by length: references are matched by place."""
-        if self.args.world_size > 1 or not isinstance(eval_dataset, Sized):
+        if self.args.world_size > 1 or not isinstance(dataset, Sized):
             return None  # the sharding of accelerate keeps the order
-        return SequentialSampler(eval_dataset)
+        return SequentialSampler(dataset)
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+    def save_model(self, output_dir: str | None = None, *args: Any, **kwargs: Any) -> None:
         """Save model and tokenizer, and no pickle beside them: nothing reads the arguments back from one."""
-        super()._save(output_dir, state_dict)
+        super().save_model(output_dir, *args, **kwargs)
         Path(output_dir or self.args.output_dir, TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """Push what training has come to, without the pickle of the arguments, which may hold a token."""
-        with _uploads_without(TRAINING_ARGS_NAME):
-            super()._push_from_checkpoint(checkpoint_folder)
+    def push_checkpoint(self, checkpoint_folder: str) -> None:
+        """Upload what training has come to, as ``hub_strategy`` says, in the background.
+
+        transformers' own way uploads a pickle of the arguments too, which may hold a token.
+        """
+        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
+            return
+        running = self.push_in_progress
+        if running is not None and not running.is_done() and not self.args.hub_always_push:
+            return
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        output = Path(self.args.output_dir)
+        for pattern in MODEL_FILES:
+            for path in Path(checkpoint_folder).glob(pattern):
+                shutil.copy(path, output / path.name)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(output)
+        message = f"Training in progress, step {self.state.global_step}"
+        jobs = [self._upload(output, commit_message=message, ignore_patterns=NEVER_PUSHED)]
+        if self.args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            last = self.args.hub_strategy == HubStrategy.CHECKPOINT
+            place = "last-checkpoint" if last else Path(checkpoint_folder).name
+            jobs.append(self._upload(checkpoint_folder, commit_message=f"{message}, checkpoint", path_in_repo=place))
+        if running is not None and not running.is_done():
+            jobs += running.jobs
+        self.push_in_progress = PushInProgress(jobs)
+
+    def _upload(self, folder: str | Path, **kwargs: Any) -> Any:
+        """Start an upload of ``folder`` to the run's repository, and return its future."""
+        return HfApi(token=self.args.hub_token).upload_folder(
+            repo_id=self.hub_model_id,
+            folder_path=folder,
+            run_as_future=True,
+            revision=self.args.hub_revision,
+            **kwargs,
+        )
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write transformers' card, as ``push_to_hub`` asks for, unless the run has written one of its own."""
@@ -165,12 +186,12 @@ class SequenceTrainer(Seq2SeqTrainer):
         """The schedule of the arguments, over the time budget if there is one."""
         if self.time_budget is None or self.lr_scheduler is not None:
             return super().create_scheduler(num_training_steps, optimizer)
-        self.lr_scheduler = TimeBudgetSchedule(
-            optimizer or self.optimizer,
-            self.time_budget,
-            total_steps=num_training_steps,
-            kind=SchedulerType(self.args.lr_scheduler_type).value,
-            warmup=self.args.warmup_steps,
+        return self.take_scheduler(
+            TimeBudgetSchedule(
+                optimizer or self.optimizer,
+                self.time_budget,
+                total_steps=num_training_steps,
+                kind=SchedulerType(self.args.lr_scheduler_type).value,
+                warmup=self.args.warmup_steps,
+            )
         )
-        self._created_lr_scheduler = True
-        return self.lr_scheduler

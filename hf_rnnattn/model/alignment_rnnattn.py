@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+
+from .transformers_versions import attention_implementation, parts_with_attention, restore_attention_implementation
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +59,8 @@ def eager_attention(model: torch.nn.Module) -> Iterator[None]:
     The switch is on the model's config: other threads that use the same model meanwhile run eager attention too.
     Models whose attention cannot be switched are left as they are.
     """
-    parts = [
-        part for part in model.modules() if isinstance(part, PreTrainedModel) and part._can_set_attn_implementation()
-    ]
-    before = [(part.config, part.config._attn_implementation) for part in parts]
+    parts = parts_with_attention(model)
+    before = [(part.config, attention_implementation(part.config)) for part in parts]
     try:
         for part in parts:  # each by itself: they may have configs of their own, T5's encoder and decoder do
             part.set_attn_implementation("eager")
@@ -69,7 +68,7 @@ def eager_attention(model: torch.nn.Module) -> Iterator[None]:
     finally:
         # From the whole to its parts: setting a config also sets the configs inside it.
         for config, name in before:
-            config._attn_implementation = name
+            restore_attention_implementation(config, name)
 
 
 def cross_attentions_from_generate(output: Any) -> tuple[Tensor, ...]:

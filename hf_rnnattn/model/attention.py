@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .plain_linear import linear
+from .transformers_versions import attention_implementation
 
 
 class Memory(NamedTuple):
@@ -87,7 +88,7 @@ class MultiHeadAttention(nn.Module):
         y = W_o [head_1; ...; head_H] + b_o                                                        (2)
 
     Args:
-        config: read for ``_attn_implementation`` only.
+        config: read for the name of its attention implementation only.
         query_size, memory_size: widths of what asks and of what is read.
         hidden_size: width of queries, keys, values and the output; a multiple of ``num_heads``.
 
@@ -128,7 +129,9 @@ class MultiHeadAttention(nn.Module):
         self, query: Tensor, keys: Tensor, values: Tensor, attention_mask: Tensor | None, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
         """Reads prepared keys and values for each query (B, T, query_size)."""
-        interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        interface = ALL_ATTENTION_FUNCTIONS.get_interface(
+            attention_implementation(self.config), eager_attention_forward
+        )
         heads, weights = interface(
             self,
             self._split_heads(linear(self.q_proj, query)),

@@ -15,12 +15,62 @@ from transformers.cache_utils import DynamicLayer, StaticLayer
 from .notation import State
 
 
-class RnnAttnCacheLayer(DynamicLayer):
+class PastRecord:
+    """The states after each token since the last ``crop``, which can so roll back exactly: k + 1 of them for k tokens.
+
+    Base of both cache layers. ``record_past`` is off until ``activate_past_recording`` is called.
+    """
+
+    record_past = False
+    _past: State  # name -> (B, 1 + tokens since the last crop, ...), the state before them first
+
+    def activate_past_recording(self) -> None:
+        """From now on ``crop`` can roll back to any token since the last ``crop``."""
+        self.record_past = True
+
+    def record(self, initial: State, steps: State | None) -> None:
+        """Add the states after each of some tokens, if the past is recorded.
+
+        Args:
+            initial: name -> (B, ...), the states before the first of them.
+            steps: name -> (B, T, ...), the states after each of them.
+
+        Raises:
+            ValueError: ``steps`` is missing.
+        """
+        if not self.record_past:
+            return
+        if steps is None:
+            raise ValueError("the cache records the past: update_states needs the states after each step")
+        for name, new in steps.items():
+            past = self._past.get(name)
+            start = initial[name][:, None] if past is None else past
+            self._past[name] = torch.cat([start, new], dim=1)
+
+    def recorded(self, count: int) -> State:
+        """Return the states before the last ``count`` tokens.
+
+        Raises:
+            ValueError: they were not recorded.
+        """
+        held = next(iter(self._past.values())).shape[1] - 1 if self._past else 0
+        if count > held:
+            raise ValueError(
+                f"cannot roll a recurrent state back by {count} tokens, {held} were recorded; call "
+                "activate_past_recording() before reading them"
+            )
+        return {name: past[:, -1 - count] for name, past in self._past.items()}
+
+
+def _check_crop(tokens_to_remove: int) -> None:
+    if tokens_to_remove > 0:
+        raise ValueError(f"crop takes 0 or minus the number of tokens to remove, got a positive {tokens_to_remove}")
+
+
+class RnnAttnCacheLayer(PastRecord, DynamicLayer):
     """Keys and values that grow, and states that do not.
 
     states: name -> (B, ...), the state after the last token; empty before the first.
-    While ``record_past`` is on, the states after each token since the last ``crop`` are kept too, so that ``crop`` can
-    roll back exactly: (k + 1) states for k tokens.
     """
 
     _layer_type: ClassVar[str] = "rnnattn"
@@ -30,8 +80,7 @@ class RnnAttnCacheLayer(DynamicLayer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.states: State = {}
-        self.record_past = False
-        self._past: State = {}  # name -> (B, 1 + tokens since the last crop, ...), the state before them first
+        self._past = {}
         self._tokens = 0  # read by this layer, counted here only while it has no keys
 
     @property
@@ -60,19 +109,9 @@ class RnnAttnCacheLayer(DynamicLayer):
         Raises:
             ValueError: the past is recorded and ``steps`` is missing.
         """
-        if self.record_past:
-            if steps is None:
-                raise ValueError("the cache records the past: update_states needs the states after each step")
-            for name, new in steps.items():
-                past = self._past.get(name)
-                start = initial[name][:, None] if past is None else past
-                self._past[name] = torch.cat([start, new], dim=1)
+        self.record(initial, steps)
         self.states = {**self.states, **states}
         self._tokens += num_tokens
-
-    def activate_past_recording(self) -> None:
-        """From now on ``crop`` can roll back to any token since the last ``crop``."""
-        self.record_past = True
 
     def get_seq_length(self) -> int:
         """Number of tokens read so far."""
@@ -85,25 +124,13 @@ class RnnAttnCacheLayer(DynamicLayer):
         Raises:
             ValueError: the argument is positive, or the states of so many tokens were not recorded.
         """
-        if tokens_to_remove > 0:
-            raise ValueError(
-                f"crop takes 0 or minus the number of tokens to remove, got a positive {tokens_to_remove}"
-            )
+        _check_crop(tokens_to_remove)
         if tokens_to_remove < 0 and self.states:
-            self._roll_back(-tokens_to_remove)  # may refuse, and then nothing has changed
+            self.states = self.recorded(-tokens_to_remove)  # may refuse, and then nothing has changed
+            self._tokens = max(0, self._tokens + tokens_to_remove)
         if tokens_to_remove < 0 and self.has_keys:
             self.keys, self.values = (held[..., :tokens_to_remove, :] for held in (self.keys, self.values))
         self._past = {}
-
-    def _roll_back(self, count: int) -> None:
-        recorded = next(iter(self._past.values())).shape[1] - 1 if self._past else 0
-        if count > recorded:
-            raise ValueError(
-                f"cannot roll a recurrent state back by {count} tokens, {recorded} were recorded; call "
-                "activate_past_recording() before reading them"
-            )
-        self.states = {name: past[:, -1 - count] for name, past in self._past.items()}
-        self._tokens = max(0, self._tokens - count)
 
     def _map_batch(self, function: Any) -> None:
         """Applies ``function`` to every tensor that the layer holds, all of them batch first."""
@@ -131,15 +158,14 @@ class RnnAttnCacheLayer(DynamicLayer):
         self.states, self._past, self._tokens = {}, {}, 0
 
 
-class RnnAttnStaticCacheLayer(StaticLayer):
+class RnnAttnStaticCacheLayer(PastRecord, StaticLayer):
     """The same with fixed addresses, for compiled decoding: tensors are allocated at the first token, then written to.
 
-    The past cannot be recorded: use the dynamic kind for decoding that rolls back.
+    The states stay where they are; the record of the past, which grows until the next ``crop``, does not.
     """
 
     _layer_type: ClassVar[str] = "rnnattn"
-    is_croppable = False
-    record_past = False
+    is_croppable = True
     keys: Any  # (B, H, max_cache_len, d) or None, and so are the values
     values: Any
     cumulative_length: Tensor
@@ -147,6 +173,7 @@ class RnnAttnStaticCacheLayer(StaticLayer):
     def __init__(self, max_cache_len: int, **kwargs: Any) -> None:
         super().__init__(max_cache_len, **kwargs)
         self.states: State = {}
+        self._past = {}
         self._live: set[str] = set()  # written since the last reset
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
@@ -166,6 +193,7 @@ class RnnAttnStaticCacheLayer(StaticLayer):
 
     def update_states(self, states: State, *, initial: State, steps: State | None, num_tokens: int) -> None:
         """As ``RnnAttnCacheLayer.update_states``, in place."""
+        self.record(initial, steps)  # first: ``initial`` may be the very tensors that are written to
         for name, new in states.items():
             held = self.states.get(name)
             if held is None:
@@ -185,6 +213,20 @@ class RnnAttnStaticCacheLayer(StaticLayer):
             torch._dynamo.mark_static_address(self.cumulative_length)
         return held
 
+    def crop(self, tokens_to_remove: int) -> None:
+        """As ``RnnAttnCacheLayer.crop``, in place: what lies behind the last token is overwritten by the next."""
+        _check_crop(tokens_to_remove)
+        if tokens_to_remove < 0:
+            before = self.recorded(-tokens_to_remove) if self.states else {}
+            for name, state in before.items():
+                self.states[name].copy_(state)
+            self.cumulative_length.add_(tokens_to_remove)
+            if self.states and self.keys is not None:  # cells read all slots, and know the empty ones by their zeros
+                behind = torch.arange(self.max_cache_len, device=self.keys.device) >= self.cumulative_length
+                for held in (self.keys, self.values):
+                    held.masked_fill_(behind[:, None], 0)
+        self._past = {}
+
     def _tensors(self) -> list[Tensor]:
         kept = [tensor for tensor in (self.keys, self.values) if tensor is not None]
         return kept + list(self.states.values())
@@ -193,10 +235,12 @@ class RnnAttnStaticCacheLayer(StaticLayer):
         """Row i becomes what row ``beam_idx[i]`` was."""
         for tensor in self._tensors():
             tensor.copy_(tensor.index_select(0, beam_idx.to(tensor.device)))
+        self._past = {name: past.index_select(0, beam_idx.to(past.device)) for name, past in self._past.items()}
 
     def reset(self) -> None:
         """Back to before the first token, at the same addresses."""
         for tensor in self._tensors():
             tensor.zero_()
         self.cumulative_length.zero_()
+        self._past = {}
         self._live.clear()

@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig
 
 from .config_checks import check_config
 from .saving_rnnattn import save_at_once
+from .transformers_versions import JsonFileHook
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ KNOWN_EXTRA_KEYS = {
 
 
 @strict
-class RnnAttnConfig(PreTrainedConfig):
+class RnnAttnConfig(JsonFileHook, PreTrainedConfig):
     r"""Configuration of a recurrent + self-attention encoder-decoder.
 
     Every layer is: its mixers, then (decoder) attention to the encoder, then a feed-forward network, each a sublayer
@@ -146,7 +147,7 @@ class RnnAttnConfig(PreTrainedConfig):
     """
 
     model_type = "rnnattn"
-    keys_to_ignore_at_inference = ["past_key_values", "encoder_last_hidden_state"]
+    keys_to_ignore_at_inference = ["cache", "past_key_values", "encoder_last_hidden_state"]
     attribute_map = {
         "num_hidden_layers": "encoder_layers",
         "num_attention_heads": "encoder_attention_heads",
@@ -301,11 +302,10 @@ class RnnAttnConfig(PreTrainedConfig):
         save_at_once(partial(super().save_pretrained, **kwargs), save_directory, push_to_hub)
 
     @classmethod
-    def _dict_from_json_file(cls, json_file: Any) -> dict[str, Any]:
-        config = super()._dict_from_json_file(json_file)
-        if not isinstance(config, dict):
-            raise ValueError(f"config.json must be a JSON object, got {type(config).__name__}")
-        return config
+    def checked_json(cls, content: Any) -> dict[str, Any]:
+        if not isinstance(content, dict):
+            raise ValueError(f"config.json must be a JSON object, got {type(content).__name__}")
+        return content
 
 
 def _default(value: Any, default: Any) -> Any:

@@ -3,9 +3,37 @@
 from typing import Any
 
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
+from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache, StaticCache
 
 from .cache_rnnattn import RnnAttnCacheLayer  # noqa: F401  importing it enters the cache layers in transformers
+
+
+class RnnAttnEncoderDecoderCache(EncoderDecoderCache):
+    """An ``EncoderDecoderCache`` that rolls back parts of any kind; transformers' own rolls back dynamic ones only."""
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last ``-tokens_to_remove`` tokens of the target."""
+        self.self_attention_cache.crop(tokens_to_remove)
+
+
+def that_rolls_back(cache: Any, *, given: bool) -> Any:
+    """Return a cache of the same parts that assisted decoding can roll back.
+
+    Args:
+        cache: of an encoder-decoder.
+        given: whether the caller of ``generate`` gave it, and so must get the same object back.
+
+    Raises:
+        ValueError: it was given, and cannot be rolled back.
+    """
+    if isinstance(cache, RnnAttnEncoderDecoderCache) or not isinstance(own_cache(cache), StaticCache):
+        return cache
+    if given:
+        raise ValueError(
+            "assisted decoding needs a cache that rolls back, and EncoderDecoderCache does so only if its parts are "
+            "dynamic: give a RnnAttnEncoderDecoderCache of the same parts, or cache_implementation='static'"
+        )
+    return RnnAttnEncoderDecoderCache(cache.self_attention_cache, cache.cross_attention_cache)
 
 
 def new_cache(config: Any, *, has_encoder: bool) -> Cache:
@@ -15,32 +43,32 @@ def new_cache(config: Any, *, has_encoder: bool) -> Cache:
     return EncoderDecoderCache(own, DynamicCache(config=view)) if has_encoder else own
 
 
-def own_cache(past_key_values: Any) -> Any:
+def own_cache(cache: Any) -> Any:
     """The part of a cache that holds the decoder's own past; None of None."""
-    return getattr(past_key_values, "self_attention_cache", past_key_values)
+    return getattr(cache, "self_attention_cache", cache)
 
 
 CONTEXT = "context"
 
 
-def keep_context(past_key_values: Any, vector: Tensor) -> None:
+def keep_context(cache: Any, vector: Tensor) -> None:
     """Keeps the context vector (B, C) with what is read of the encoder: reordered with it, never rolled back."""
-    if past_key_values is not None:
-        held = past_key_values.cross_attention_cache.layers[0]
+    if cache is not None:
+        held = cache.cross_attention_cache.layers[0]
         held.update_states({CONTEXT: vector}, initial={}, steps=None, num_tokens=0)
 
 
-def kept_context(past_key_values: Any) -> Tensor | None:
+def kept_context(cache: Any) -> Tensor | None:
     """The context vector (B, 1, C) that was kept, or None."""
-    states = past_key_values.cross_attention_cache.layers[0].read_states([CONTEXT])
+    states = cache.cross_attention_cache.layers[0].read_states([CONTEXT])
     return None if states is None else states[CONTEXT][:, None]
 
 
-def check_cache(past_key_values: Any, num_layers: int, source_length: int | None) -> None:
+def check_cache(cache: Any, num_layers: int, source_length: int | None) -> None:
     """Checks that a cache can hold what the decoder puts there.
 
     Args:
-        past_key_values: the cache, or None.
+        cache: what was given, or None.
         num_layers: of the decoder.
         source_length: of the encoder's output; None where there is no encoder.
 
@@ -49,20 +77,20 @@ def check_cache(past_key_values: Any, num_layers: int, source_length: int | None
             encoder's keys and values have another length than the source: were there more slots, the decoder would
             attend to empty ones.
     """
-    if past_key_values is None:
+    if cache is None:
         return
     expected = "DynamicCache(config=config)"
     if source_length is not None:
         expected = f"EncoderDecoderCache({expected}, {expected})"
-    parts = [past_key_values]
+    parts = [cache]
     if source_length is not None:
-        parts = [getattr(past_key_values, f"{part}_attention_cache", None) for part in ("self", "cross")]
+        parts = [getattr(cache, f"{part}_attention_cache", None) for part in ("self", "cross")]
     for part in parts:
         layers = getattr(part, "layers", [])
         if len(layers) != num_layers or not all(hasattr(layer, "read_states") for layer in layers):
             raise ValueError(
-                f"past_key_values must be {expected} with this model's config, or a StaticCache in the same places; "
-                f"got {past_key_values!r}"
+                f"the cache must be {expected} with this model's config, or a StaticCache in the same places; "
+                f"got {cache!r}"
             )
     slots = getattr(parts[-1].layers[0], "max_cache_len", source_length)
     if source_length is not None and slots != source_length:

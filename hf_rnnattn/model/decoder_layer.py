@@ -25,6 +25,7 @@ from .mixers import (
     split_mixer,
 )
 from .notation import State
+from .transformers_versions import one_cache
 
 
 class Masks(NamedTuple):
@@ -157,6 +158,7 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
         summary: Tensor | None,
         context: Tensor | None,
         masks: Masks,
+        cache: Any = None,
         past_key_values: Any = None,
         **kwargs: Any,
     ) -> tuple[Tensor | None, ...]:
@@ -168,21 +170,23 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             summary: (B, C), or (B, N, C) the encoder's states: what initial states are made of, or None.
             context: (B, T or 1, C), what a layer with ``feed_context`` reads beside its input, or None.
             masks: the masks of this pass.
-            past_key_values: a cache whose layers hold states, or None: an ``EncoderDecoderCache`` where there is an
-                encoder.
+            cache: a cache whose layers hold states, or None: an ``EncoderDecoderCache`` where there is an encoder.
+                ``past_key_values`` is its name before transformers 5.24. Gradient checkpointing drops it if it is
+                given by keyword, under the name that transformers has for it.
 
         Returns:
             (B, T, D), then what a ``Reading`` holds of the encoder.
         """
-        cache = None if past_key_values is None else own_cache(past_key_values).layers[self.layer_idx]
+        cache = one_cache(cache, past_key_values)
+        own = None if cache is None else own_cache(cache).layers[self.layer_idx]
         x: Tensor = hidden_states
         reading = NOTHING_READ
-        memory = self.prepare_memory(encoder_hidden_states, past_key_values)
+        memory = self.prepare_memory(encoder_hidden_states, cache)
         for i, connection in enumerate(self.mixer_connections):
             entering = connection.enter(x)
             if self.fed_width and context is not None and not i:
                 entering = torch.cat([entering, context.expand(-1, x.shape[1], -1).to(entering.dtype)], dim=-1)
-            y, read = self._mix(i, entering, memory, summary, masks, cache, **kwargs)
+            y, read = self._mix(i, entering, memory, summary, masks, own, **kwargs)
             reading = reading if read.context is None else read
             x = connection.leave(x, y)
         if self.cross_attention is not None:
@@ -197,26 +201,26 @@ class RnnAttnDecoderLayer(GradientCheckpointingLayer):
             x = connection.leave(x, self.feed_forward(connection.enter(x)))
         return x, *reading
 
-    def prepare_memory(self, encoder_hidden_states: Tensor | None, past_key_values: Any) -> Any:
+    def prepare_memory(self, encoder_hidden_states: Tensor | None, cache: Any) -> Any:
         """Keys (B, H, S, A) and values (B, H, S, C) of the encoder, made once a sequence and kept in the cache.
 
         None for a layer that reads no encoder.
         """
         if not self.reads_encoder:
-            if self.has_encoder and past_key_values is not None:
-                past_key_values.is_updated[self.layer_idx] = True
+            if self.has_encoder and cache is not None:
+                cache.is_updated[self.layer_idx] = True
             return None
-        if past_key_values is not None and past_key_values.is_updated.get(self.layer_idx):
-            layer = past_key_values.cross_attention_cache.layers[self.layer_idx]
+        if cache is not None and cache.is_updated.get(self.layer_idx):
+            layer = cache.cross_attention_cache.layers[self.layer_idx]
             return layer.keys, layer.values
         if self.cross_attention is not None:
             keys, values = self.cross_attention.prepare_memory(encoder_hidden_states)
         else:
             reader = next(mixer for mixer in self.mixers if mixer.reads_memory)
             keys, values = (part[:, None] for part in reader.prepare_memory(encoder_hidden_states))
-        if past_key_values is not None:
-            keys, values = past_key_values.cross_attention_cache.layers[self.layer_idx].update(keys, values)
-            past_key_values.is_updated[self.layer_idx] = True
+        if cache is not None:
+            keys, values = cache.cross_attention_cache.layers[self.layer_idx].update(keys, values)
+            cache.is_updated[self.layer_idx] = True
         return keys, values
 
     def _mix(

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers.cache_utils import Cache
 from transformers.generation import GenerationMixin
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions, CausalLMOutputWithCrossAttentions
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple
 
@@ -14,8 +14,10 @@ from .loss_rnnattn import IGNORED
 from .mixers import reads_memory
 from .modeling_rnnattn import RnnAttnDecoder, RnnAttnPreTrainedModel, as_kind
 from .output_distribution import build_distribution, build_output
+from .outputs_rnnattn import RnnAttnCausalLMOutput
 from .plain_linear import linear
 from .self_attention_masks import create_masks_for_generate
+from .transformers_versions import GenerationHooks, named_cache, one_cache
 from .written_tokens import build_written_tokens
 
 
@@ -87,7 +89,7 @@ def _check_needs_no_encoder(config: Any) -> None:
             )
 
 
-class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):
+class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationHooks, GenerationMixin):
     """Language model; also the decoder of EncoderDecoderModel, VisionEncoderDecoderModel, SpeechEncoderDecoderModel.
 
     Shapes: input_ids (B, T) -> logits (B, T, vocab_size).
@@ -128,7 +130,7 @@ class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):
         attention_mask: torch.Tensor | dict[str, torch.Tensor | None] | None = None,
         encoder_hidden_states: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         token_type_ids: torch.LongTensor | None = None,
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
@@ -137,8 +139,9 @@ class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):
         logits_to_keep: int | torch.Tensor = 0,
         shift_labels: torch.LongTensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
+        past_key_values: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> CausalLMOutputWithCrossAttentions:
+    ) -> RnnAttnCausalLMOutput:
         """Logits of the next token at every position, and the loss if ``labels`` are given.
 
         Args:
@@ -147,13 +150,14 @@ class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):
             shift_labels: (B, T), labels that are shifted already.
             logits_to_keep: how many of the last logits to compute, 0 for all of them; or their indices.
             num_items_in_batch: what the summed loss is divided by, see ``seq2seq_loss``.
+            past_key_values: the cache, by the name that it had before transformers 5.24.
         """
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             encoder_hidden_states=encoder_hidden_states,
             encoder_attention_mask=encoder_attention_mask,
-            past_key_values=past_key_values,
+            cache=one_cache(cache, past_key_values),
             token_type_ids=token_type_ids,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
@@ -172,10 +176,10 @@ class RnnAttnForCausalLM(RnnAttnPreTrainedModel, GenerationMixin):
             shift_labels = nn.functional.pad(labels, (0, 1), value=IGNORED)[:, 1:]  # type: ignore[assignment]
         if shift_labels is not None:
             loss = self.distribution.loss(logits, shift_labels, num_items_in_batch, told)
-        return CausalLMOutputWithCrossAttentions(
+        return RnnAttnCausalLMOutput(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **named_cache(outputs.cache),
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             cross_attentions=outputs.cross_attentions,

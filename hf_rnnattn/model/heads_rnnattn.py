@@ -23,6 +23,7 @@ from .modeling_rnnattn import RnnAttnEncoder, RnnAttnPreTrainedModel, as_kind
 from .output_distribution import build_output
 from .plain_linear import linear
 from .pooling import build_pooling
+from .transformers_versions import drop_weight_conversions
 
 # What says where a checkpoint's config.json is.
 PLACE = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
@@ -48,9 +49,7 @@ class _EncoderOnly(RnnAttnPreTrainedModel):
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         # Saving would rename the table back, but what is saved is no encoder-decoder.
-        model._weight_conversions = [
-            entry for entry in model._weight_conversions if not {*entry.source_patterns} & {*SHARED_TABLE}
-        ]
+        drop_weight_conversions(model, {*SHARED_TABLE})
         return loaded
 
 

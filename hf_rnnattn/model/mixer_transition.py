@@ -7,6 +7,7 @@ import transformers.initialization as init
 from torch import Tensor, nn
 
 from .norms import build_cell_norm
+from .transformers_versions import is_loaded
 
 
 class TransitionCell(nn.Module):
@@ -60,7 +61,7 @@ def init_gates(linear: nn.Linear, gates: int, fill: Any) -> None:
     Built as full tensors, since transformers marks what came from a checkpoint on whole parameters, not on slices.
     Such weights are left alone: those that were quantised while they were loaded cannot even be asked for a copy.
     """
-    if not getattr(linear.weight, "_is_hf_initialized", False):
+    if not is_loaded(linear.weight):
         weight = torch.empty_like(linear.weight, dtype=torch.float32)
         for block in weight.chunk(gates, dim=0):
             fill(block)

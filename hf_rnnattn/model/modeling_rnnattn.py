@@ -14,13 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
-from transformers.generation import GenerationMixin
+from transformers.generation import GenerationMixin, GenerationMode
 from transformers.generation.candidate_generator import PromptLookupCandidateGenerator
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.modeling_outputs import (
-    BaseModelOutput,
-    Seq2SeqLMOutput,
-)
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple
@@ -32,7 +29,7 @@ from .attention_hops import HopCrossAttention
 from .config_checks import check_config
 from .configuration_rnnattn import RnnAttnConfig
 from .context_vector import build_context_vector, reads_at_every_step
-from .decoder_cache import check_cache, keep_context, kept_context, new_cache
+from .decoder_cache import check_cache, keep_context, kept_context, new_cache, that_rolls_back
 from .decoder_layer import Masks, RnnAttnDecoderLayer
 from .embeddings import build_embeddings
 from .encoder_layer import RnnAttnEncoderLayer, RnnAttnEncoderOutput
@@ -54,7 +51,7 @@ from .mixer_attention import FullAttentionMixer, MultiHeadCrossAttention, Scored
 from .mixer_base import MixerOutput, RecurrentMixer
 from .mixer_directions import DirectionalMixer
 from .output_distribution import build_distribution, build_output, build_report
-from .outputs_rnnattn import RnnAttnDecoderOutput, RnnAttnModelOutput
+from .outputs_rnnattn import RnnAttnDecoderOutput, RnnAttnModelOutput, RnnAttnSeq2SeqLMOutput
 from .plain_linear import linear
 from .pretrained_encoder_rnnattn import PretrainedEncoderMixin
 from .readout import build_readout
@@ -64,13 +61,14 @@ from .self_attention_masks import bidirectional_masks, causal_masks, create_mask
 from .shortlist_rnnattn import Candidates, ShortlistMixin
 from .source_length_rnnattn import SourceLengthMixin
 from .source_order import SOURCE_ORDERS
+from .transformers_versions import CACHE, VersionedModel, named_cache, one_cache
 from .written_tokens import build_written_tokens
 
 logger = logging.getLogger(__name__)
 SELF_WEIGHTS = MixerOutput._fields.index("self_weights")  # where cells put the weights of their self-attention
 
 
-class RnnAttnPreTrainedModel(PreTrainedModel):
+class RnnAttnPreTrainedModel(VersionedModel):
     """What all models of the family share: how weights are initialised and tied, and what transformers may do."""
 
     config: RnnAttnConfig
@@ -78,7 +76,6 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     _no_split_modules = ["RnnAttnEncoderLayer", "RnnAttnDecoderLayer"]
-    _skip_keys_device_placement = ["past_key_values"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -88,11 +85,6 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         check_config(config)  # again: what from_pretrained overrides is not validated by transformers
         super().__init__(config, *args, **kwargs)
-
-    def _initialize_weights(self, module: nn.Module, *args: Any, **kwargs: Any) -> None:
-        # transformers skips modules without parameters of their own in code that is not its own, and with them the
-        # initialisation of our cells. It does so to spare loaded weights, which our initialisation leaves alone.
-        super()._initialize_weights(module)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -159,14 +151,14 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
         output = self.get_output_embeddings()
         if output is not None:
             trained = output.weight.requires_grad
-            output = self._get_resized_lm_head(output, table.num_embeddings, mean_resizing=mean_resizing)
+            output = self.resized_output(output, table.num_embeddings, mean_resizing=mean_resizing)
             self.set_output_embeddings(output.requires_grad_(trained))
             self.tie_weights()
         return table
 
     def _resize_table(self, size_field: str, *sizes: Any) -> nn.Embedding:
         """Resizes the input embeddings and notes their number in the config."""
-        table: nn.Embedding = self._get_resized_embeddings(self.get_input_embeddings(), *sizes)
+        table = self.resized_embeddings(self.get_input_embeddings(), *sizes)
         fields = (
             ("vocab_size", "encoder_vocab_size") if self.config.share_encoder_decoder_embeddings else (size_field,)
         )
@@ -360,13 +352,14 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         attention_mask: torch.Tensor | dict[str, torch.Tensor | None] | None = None,
         encoder_hidden_states: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         token_type_ids: torch.LongTensor | None = None,
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         encoder_final_states: torch.Tensor | None = None,
         encoder_source_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> RnnAttnDecoderOutput:
         """Decodes T more tokens.
@@ -377,8 +370,8 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
                 ``RnnAttnForConditionalGeneration.create_masks_for_generate`` made.
             encoder_hidden_states: (B, S, encoder_hidden_size); None where there is no encoder.
             encoder_attention_mask: (B, S) bool or integer.
-            past_key_values: a cache built with the config, an ``EncoderDecoderCache`` where there is an encoder; made
-                here if ``use_cache``.
+            cache: a cache built with the config, an ``EncoderDecoderCache`` where there is an encoder; made here if
+                ``use_cache``. ``past_key_values`` is its name before transformers 5.24; both are taken.
             token_type_ids: (B, T) segments; all 0 if not given.
             position_ids: (B, T); padding is not counted if not given.
             encoder_final_states: (B, N, C), the encoder's ``final_states``, for ``decoder_init`` "encoder_state".
@@ -392,12 +385,13 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         inputs = check_one_of(input_ids, inputs_embeds, "decoder_")
         check_lengths(inputs, "target")
         check_memory(encoder_hidden_states, inputs.shape[0], has_encoder=self.has_encoder)
-        if use_cache and past_key_values is None:
-            past_key_values = new_cache(self.config, has_encoder=self.has_encoder)
+        cache = one_cache(cache, past_key_values)
+        if use_cache and cache is None:
+            cache = new_cache(self.config, has_encoder=self.has_encoder)
         source_length = None if encoder_hidden_states is None else encoder_hidden_states.shape[1]
-        check_cache(past_key_values, len(self.layers), source_length)
+        check_cache(cache, len(self.layers), source_length)
         batch, length = inputs.shape[:2]
-        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        past = 0 if cache is None else cache.get_seq_length()
         if isinstance(past, int):
             self.embeddings.check_length(past + length, "target")
         prepared: dict[str, Any] | None
@@ -411,12 +405,12 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         positions = positions if position_ids is None else position_ids
         embedded = hidden_states = self.embeddings(input_ids, inputs_embeds, token_type_ids, positions, mask)
         if prepared is None:
-            prepared = causal_masks(self.config, self.mask_kinds, hidden_states, whole, past_key_values)
+            prepared = causal_masks(self.config, self.mask_kinds, hidden_states, whole, cache)
         masks, memory, summary, vector = Masks(mask, prepared, None, None), None, None, None
         if encoder_hidden_states is not None:
             masks = self._masks(hidden_states, mask, prepared, encoder_hidden_states, encoder_attention_mask)
             memory, summary, vector = self.read_encoder(
-                encoder_hidden_states, masks.memory_mask, past_key_values, encoder_final_states
+                encoder_hidden_states, masks.memory_mask, cache, encoder_final_states
             )
         reading = NOTHING_READ
         for layer in self.layers:
@@ -426,15 +420,15 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
                 summary,
                 reading.context if vector is None else vector,
                 masks,
-                past_key_values=past_key_values,
                 use_cache=use_cache,
+                **named_cache(cache),  # by keyword: so gradient checkpointing knows what to drop
                 **kwargs,
             )
             reading = reading if read[0] is None else Reading(*read)
         hidden_states = self.norm(hidden_states)
         read_out = self.readout(embedded, hidden_states, vector if reading.context is None else reading.context)
         last_hidden_state, told = self.report(read_out, embedded, hidden_states, reading, encoder_source_ids)
-        return RnnAttnDecoderOutput(last_hidden_state=last_hidden_state, past_key_values=past_key_values, reading=told)
+        return RnnAttnDecoderOutput(last_hidden_state=last_hidden_state, reading=told, **named_cache(cache))
 
     def _masks(
         self, x: Tensor, mask: Tensor | None, own: dict[str, Any], memory: Tensor, memory_mask: Tensor | None
@@ -450,7 +444,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         self,
         encoder_hidden_states: Tensor,
         mask: Tensor | None,
-        past_key_values: Any,
+        cache: Any,
         final_states: Tensor | None = None,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """What the layers read of the encoder, made once a sequence.
@@ -462,8 +456,8 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         Raises:
             ValueError: the encoder's states are missing or have another shape than (B, N, C).
         """
-        if past_key_values is not None and past_key_values.is_updated.get(len(self.layers) - 1):
-            return None, None, kept_context(past_key_values)
+        if cache is not None and cache.is_updated.get(len(self.layers) - 1):
+            return None, None, kept_context(cache)
         memory = encoder_hidden_states
         if mask is not None:
             memory = torch.where(mask[..., None], memory, 0.0)
@@ -476,7 +470,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         summary = vector if self.starts_from_context else summary
         if not self.steps_read_context:
             return memory, summary, None
-        keep_context(past_key_values, vector)
+        keep_context(cache, vector)
         return memory, summary, vector[:, None]
 
 
@@ -536,10 +530,11 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
         decoder_token_type_ids: torch.LongTensor | None = None,
         decoder_position_ids: torch.Tensor | None = None,
         encoder_outputs: Any = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        past_key_values: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> RnnAttnModelOutput:
         """Runs the encoder, unless ``encoder_outputs`` are given, then the decoder: see their ``forward``.
@@ -570,7 +565,7 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
             ),
             encoder_final_states=getattr(encoder_outputs, "final_states", None),
             encoder_source_ids=getattr(encoder_outputs, "source_ids", None),
-            past_key_values=past_key_values,
+            cache=one_cache(cache, past_key_values),
             token_type_ids=decoder_token_type_ids,
             position_ids=decoder_position_ids,
             inputs_embeds=decoder_inputs_embeds,
@@ -579,7 +574,7 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
         )
         return RnnAttnModelOutput(
             last_hidden_state=decoder_outputs.last_hidden_state,
-            past_key_values=decoder_outputs.past_key_values,
+            **named_cache(decoder_outputs.cache),
             decoder_hidden_states=decoder_outputs.hidden_states,
             decoder_attentions=decoder_outputs.attentions,
             cross_attentions=decoder_outputs.cross_attentions,
@@ -651,15 +646,16 @@ class RnnAttnForConditionalGeneration(
         decoder_token_type_ids: torch.LongTensor | None = None,
         decoder_position_ids: torch.Tensor | None = None,
         encoder_outputs: Any = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         decoder_candidates: Candidates | None = None,
+        past_key_values: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> Seq2SeqLMOutput:
+    ) -> RnnAttnSeq2SeqLMOutput:
         """Logits of the next token at every position of the target, and the loss if ``labels`` are given.
 
         Args:
@@ -667,13 +663,14 @@ class RnnAttnForConditionalGeneration(
             decoder_input_ids and the other ``decoder_`` arguments: the target, see ``RnnAttnDecoder.forward``. Made
                 from ``labels`` if only those are given.
             encoder_outputs: what the encoder returned, in place of the source.
-            past_key_values: the cache that an earlier call returned; the target is then only what is new.
+            cache: what an earlier call returned under this name; the target is then only what is new.
+                ``past_key_values`` is its name before transformers 5.24; both are taken, and returned.
             labels: (B, T), -100 is ignored. They are aligned with the logits, not shifted against them.
             num_items_in_batch: what the summed loss is divided by, see ``seq2seq_loss``.
             decoder_candidates: what ``generate(shortlist=...)`` makes; other tokens are not scored.
 
         Returns:
-            ``Seq2SeqLMOutput`` with logits (B, T, vocab_size).
+            ``RnnAttnSeq2SeqLMOutput`` with logits (B, T, vocab_size).
         """
         if labels is not None:
             use_cache = False
@@ -688,7 +685,7 @@ class RnnAttnForConditionalGeneration(
             decoder_token_type_ids=decoder_token_type_ids,
             decoder_position_ids=decoder_position_ids,
             encoder_outputs=encoder_outputs,
-            past_key_values=past_key_values,
+            cache=one_cache(cache, past_key_values),
             inputs_embeds=inputs_embeds,
             decoder_inputs_embeds=decoder_inputs_embeds,
             use_cache=use_cache,
@@ -705,10 +702,10 @@ class RnnAttnForConditionalGeneration(
         loss = None
         if labels is not None:
             loss = self.distribution.loss(logits, labels, num_items_in_batch, outputs.reading)
-        return Seq2SeqLMOutput(
+        return RnnAttnSeq2SeqLMOutput(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **named_cache(outputs.cache),
             decoder_hidden_states=outputs.decoder_hidden_states,
             decoder_attentions=outputs.decoder_attentions,
             cross_attentions=outputs.cross_attentions,
@@ -725,9 +722,10 @@ class RnnAttnForConditionalGeneration(
         self,
         input_ids: torch.LongTensor,
         next_sequence_length: int | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         decoder_token_type_ids: torch.LongTensor | None = None,
         decoder_position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
         """What one step of ``generate`` feeds to ``forward``.
@@ -739,7 +737,8 @@ class RnnAttnForConditionalGeneration(
         Raises:
             ValueError: more positions than a learned table has.
         """
-        past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
+        cache = one_cache(cache, past_key_values)
+        past = 0 if cache is None else int(cache.get_seq_length())
         length, mask = input_ids.shape[1], kwargs.get("decoder_attention_mask")
         all_new = mask is not None and mask.shape[1] == past + length
         if next_sequence_length is None and 0 < past < length and not all_new:
@@ -747,7 +746,7 @@ class RnnAttnForConditionalGeneration(
         if decoder_position_ids is not None:
             kwargs["decoder_position_ids"] = continued(decoder_position_ids, length, step=1)
         model_inputs: dict[str, Any] = super().prepare_inputs_for_generation(
-            input_ids, next_sequence_length=next_sequence_length, past_key_values=past_key_values, **kwargs
+            input_ids, next_sequence_length=next_sequence_length, **named_cache(cache), **kwargs
         )
         fed = model_inputs["decoder_input_ids"].shape[1]
         self.model.decoder.embeddings.check_length(past + fed, "target")
@@ -755,7 +754,17 @@ class RnnAttnForConditionalGeneration(
             model_inputs["decoder_token_type_ids"] = continued(decoder_token_type_ids, length, step=0)[:, -fed:]
         return model_inputs
 
-    def _prefill(self, input_ids: torch.LongTensor, generation_config: Any, *args: Any, **kwargs: Any) -> Any:
+    def prepare_cache(
+        self, generation_config: Any, model_kwargs: dict[str, Any], generation_mode: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Puts the cache of a call into ``model_kwargs``, in assisted decoding one that rolls back."""
+        given = model_kwargs.get(CACHE) is not None
+        done = super().prepare_cache(generation_config, model_kwargs, generation_mode, *args, **kwargs)
+        if generation_mode == GenerationMode.ASSISTED_GENERATION and model_kwargs.get(CACHE) is not None:
+            model_kwargs[CACHE] = that_rolls_back(model_kwargs[CACHE], given=given)
+        return done
+
+    def read_prompt(self, input_ids: Tensor, generation_config: Any, *args: Any, **kwargs: Any) -> Any:
         """Reads the prompt.
 
         Raises:
@@ -764,14 +773,14 @@ class RnnAttnForConditionalGeneration(
         chunk = generation_config.prefill_chunk_size
         if chunk is not None:
             raise ValueError(f"prefill_chunk_size must be None for encoder-decoders, got {chunk}")
-        return super()._prefill(input_ids, generation_config, *args, **kwargs)
+        return super().read_prompt(input_ids, generation_config, *args, **kwargs)
 
-    def _get_candidate_generator(
+    def candidate_generator(
         self, *args: Any, inputs_tensor: Tensor, model_kwargs: dict[str, Any], **kwargs: Any
     ) -> Any:
         """What proposes tokens in assisted decoding; prompt lookup finds them in the source too."""
         kwargs |= {"inputs_tensor": inputs_tensor, "model_kwargs": model_kwargs}
-        generator = super()._get_candidate_generator(*args, **kwargs)
+        generator = super().candidate_generator(*args, **kwargs)
         if type(generator) is not PromptLookupCandidateGenerator:
             return generator
         shares = self.config.share_encoder_decoder_embeddings

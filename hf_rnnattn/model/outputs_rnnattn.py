@@ -1,13 +1,20 @@
-"""What the decoder and the encoder-decoder return beyond the output classes of transformers."""
+"""What the models return: transformers' output classes, which answer to ``cache`` and to ``past_key_values``."""
 
 from dataclasses import dataclass
 
 import torch
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions, Seq2SeqModelOutput
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPastAndCrossAttentions,
+    CausalLMOutputWithCrossAttentions,
+    Seq2SeqLMOutput,
+    Seq2SeqModelOutput,
+)
+
+from .transformers_versions import BothCacheNames
 
 
 @dataclass
-class RnnAttnDecoderOutput(BaseModelOutputWithPastAndCrossAttentions):
+class RnnAttnDecoderOutput(BothCacheNames, BaseModelOutputWithPastAndCrossAttentions):
     """What the decoder returns.
 
     reading: what the distribution of the next token is told of the decoder's last reading of the encoder, see
@@ -18,7 +25,17 @@ class RnnAttnDecoderOutput(BaseModelOutputWithPastAndCrossAttentions):
 
 
 @dataclass
-class RnnAttnModelOutput(Seq2SeqModelOutput):
+class RnnAttnModelOutput(BothCacheNames, Seq2SeqModelOutput):
     """What encoder and decoder return together; ``reading`` is the decoder's."""
 
     reading: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class RnnAttnSeq2SeqLMOutput(BothCacheNames, Seq2SeqLMOutput):
+    """What the encoder-decoder with an output matrix returns."""
+
+
+@dataclass
+class RnnAttnCausalLMOutput(BothCacheNames, CausalLMOutputWithCrossAttentions):
+    """What the language model returns."""

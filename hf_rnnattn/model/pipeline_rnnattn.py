@@ -18,6 +18,7 @@ from .alignment_rnnattn import (
 )
 from .pipeline_inputs import check_ids, check_text, reads_segments, without_lone_surrogates
 from .pipeline_saving import PortablePipeline
+from .transformers_versions import generate_arguments
 
 
 class Text2TextGenerationPipeline(PortablePipeline):
@@ -175,7 +176,7 @@ class Text2TextGenerationPipeline(PortablePipeline):
         input_ids = model_inputs["input_ids"]
         check_ids(input_ids, self.model.get_input_embeddings().weight.shape[0])
         asked = {"return_dict_in_generate": True, "output_attentions": True} if return_alignments else {}
-        arguments = self._generate_arguments(generate_kwargs, asked)
+        arguments = generate_arguments(self, generate_kwargs, asked)
         self.check_inputs(
             input_ids.shape[1], *(self._setting(arguments, name) for name in ("min_length", "max_length"))
         )
@@ -223,13 +224,6 @@ class Text2TextGenerationPipeline(PortablePipeline):
                 )
             records.append(record)
         return records
-
-    def _generate_arguments(self, generate_kwargs: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-        if hasattr(self, "_prepare_generate_kwargs"):
-            prepared: dict[str, Any] = self._prepare_generate_kwargs(generate_kwargs, **asked)
-            return prepared
-        # transformers before 5.23 keep the merged defaults in a generation config
-        return {"generation_config": self.generation_config, **generate_kwargs, **asked}
 
     def _setting(self, arguments: dict[str, Any], name: str) -> Any:
         """What ``generate`` will take for a generation parameter that has no default of its own."""

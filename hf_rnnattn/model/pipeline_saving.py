@@ -1,9 +1,12 @@
 """Pipelines that can travel with their code, as ``custom_pipelines`` of a checkpoint."""
 
 import os
+from contextlib import nullcontext
 from typing import Any
 
 from transformers import Pipeline
+
+from .transformers_versions import registered_as, saves_its_code
 
 
 class PortablePipeline(Pipeline):
@@ -29,14 +32,13 @@ class PortablePipeline(Pipeline):
         """
         if with_code is None:
             loaded_with_code = type(self).__module__.startswith("transformers_modules.")
-            with_code = loaded_with_code or getattr(self.model, "_auto_class", None) is not None
+            with_code = loaded_with_code or saves_its_code(self.model)
         fields: dict[str, Any] = self.model.config.__dict__
         before = {name: fields.pop(name) for name in ("custom_pipelines",) if name in fields}
-        if with_code:
-            self._registered_impl = {self.task: {"impl": type(self), "pt": (self.auto_class,), "type": "text"}}
+        as_custom = registered_as(self, self.task, self.auto_class) if with_code else nullcontext()
         try:
-            super().save_pretrained(save_directory, **kwargs)
+            with as_custom:
+                super().save_pretrained(save_directory, **kwargs)
         finally:
-            self.__dict__.pop("_registered_impl", None)
             fields.pop("custom_pipelines", None)
             fields.update(before)

@@ -11,6 +11,7 @@ from transformers.masking_utils import create_bidirectional_mask, create_causal_
 from .decoder_cache import own_cache
 from .inputs import as_bool_mask, positions_of
 from .mixers import MIXERS, split_mixer
+from .transformers_versions import one_cache
 
 MASK_KINDS = ("full_attention", "sliding_attention")
 
@@ -23,16 +24,14 @@ def mask_kinds(entries: list[str]) -> list[str]:
     ]
 
 
-def causal_masks(
-    config: Any, kinds: list[str], x: Tensor, mask: Tensor | None, past_key_values: Any
-) -> dict[str, Any]:
+def causal_masks(config: Any, kinds: list[str], x: Tensor, mask: Tensor | None, cache: Any) -> dict[str, Any]:
     """Masks of a decoder that reads x (B, T, D) behind what the cache holds, one for each of ``kinds``.
 
     Args:
         mask: (B, past + T) bool, True for real tokens; None if all are.
     """
-    cache = own_cache(past_key_values)
-    return {kind: create_causal_mask(config, x, mask, cache, **_window(config, kind, mask, True)) for kind in kinds}
+    own = own_cache(cache)
+    return {kind: create_causal_mask(config, x, mask, own, **_window(config, kind, mask, True)) for kind in kinds}
 
 
 def bidirectional_masks(config: Any, kinds: list[str], x: Tensor, mask: Tensor | None) -> dict[str, Any]:
@@ -44,20 +43,23 @@ def create_masks_for_generate(
     config: Any,
     inputs_embeds: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    past_key_values: Cache,
+    cache: Cache | None = None,
+    past_key_values: Cache | None = None,
     **kwargs: Any,
 ) -> dict[str, torch.Tensor | None]:
     """The decoder's masks for one step with a static cache, made outside of the compiled graph.
 
-    A recurrence needs the two-dimensional mask that transformers' own version folds into a four-dimensional one.
+    A recurrence needs the two-dimensional mask that transformers' own version folds into a four-dimensional one. The
+    cache comes under either of its names.
     """
+    held: Any = one_cache(cache, past_key_values)
     batch, length = inputs_embeds.shape[:2]
-    past = int(past_key_values.get_seq_length())
+    past = int(held.get_seq_length())
     mask = as_bool_mask(attention_mask, batch=batch, length=past + length, name="decoder_attention_mask")
     return {
         "recurrent": None if mask is None else mask[:, -length:],
         "positions": positions_of(mask, past, length, inputs_embeds.device),
-        **causal_masks(config, mask_kinds(config.decoder_mixers), inputs_embeds, mask, past_key_values),
+        **causal_masks(config, mask_kinds(config.decoder_mixers), inputs_embeds, mask, held),
     }
 
 

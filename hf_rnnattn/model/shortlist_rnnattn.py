@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.generation import GenerationMixin
 
 from .plain_linear import is_plain, linear
+from .transformers_versions import GenerationHooks
 
 MULTIPLE = 8  # Marian fills up the candidates to a multiple of this
 
@@ -95,14 +95,12 @@ class Candidates:
         return logits
 
 
-class ShortlistMixin(GenerationMixin):
+class ShortlistMixin(GenerationHooks):
     """``generate(shortlist=...)``: only the candidates of a batch are scored, and each row may use its own."""
 
-    def _prepare_generation_config(
-        self, generation_config: Any, *args: Any, **kwargs: Any
-    ) -> tuple[Any, dict[str, Any]]:
+    def prepared_settings(self, generation_config: Any, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         shortlist = kwargs.pop("shortlist", None)
-        config, model_kwargs = super()._prepare_generation_config(generation_config, *args, **kwargs)
+        config, model_kwargs = super().prepared_settings(generation_config, *args, **kwargs)
         if shortlist is not None:
             if model_kwargs.get("encoder_outputs") is not None or model_kwargs.get("inputs_embeds") is not None:
                 raise ValueError("a shortlist needs the source's input_ids, not encoder_outputs or inputs_embeds")
@@ -110,11 +108,11 @@ class ShortlistMixin(GenerationMixin):
             model_kwargs["decoder_candidates"] = config._candidates
         return config, model_kwargs
 
-    def _prepare_generated_length(self, generation_config: Any, *args: Any, **kwargs: Any) -> Any:
+    def prepared_length(self, generation_config: Any, *args: Any, **kwargs: Any) -> Any:
         candidates = getattr(generation_config, "_candidates", None)
         if candidates is not None:  # here the source is known, and nothing was scored yet
             config: Any = self.config
             shared = config.share_encoder_decoder_embeddings
             output: Any = self.get_output_embeddings()  # type: ignore[attr-defined]
             candidates.fill(kwargs["inputs_tensor"], output, config.vocab_size, shared=shared)
-        return super()._prepare_generated_length(generation_config, *args, **kwargs)
+        return super().prepared_length(generation_config, *args, **kwargs)

@@ -5,7 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.generation import GenerationMixin, StoppingCriteria, StoppingCriteriaList
+from transformers.generation import StoppingCriteria, StoppingCriteriaList
+
+from .transformers_versions import GenerationHooks
 
 
 class SourceLengthCriteria(StoppingCriteria):
@@ -25,7 +27,7 @@ class SourceLengthCriteria(StoppingCriteria):
         return limits <= input_ids.shape[1]
 
 
-class SourceLengthMixin(GenerationMixin):
+class SourceLengthMixin(GenerationHooks):
     """``generate`` that knows ``max_length_factor``, as Marian's decoder has it.
 
     A target then ends at floor(factor x tokens of its source + ``max_length_offset``), whatever stands beside it in
@@ -34,10 +36,8 @@ class SourceLengthMixin(GenerationMixin):
     ``generate(max_length_factor=...)`` overrides it where the config has it, None turns it off.
     """
 
-    def _prepare_generation_config(
-        self, generation_config: Any, *args: Any, **kwargs: Any
-    ) -> tuple[Any, dict[str, Any]]:
-        config, model_kwargs = super()._prepare_generation_config(generation_config, *args, **kwargs)
+    def prepared_settings(self, generation_config: Any, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        config, model_kwargs = super().prepared_settings(generation_config, *args, **kwargs)
         if getattr(config, "max_length_factor", None) is not None:
             _check(config.max_length_factor, _offset(config))
             config._source_mask = model_kwargs.get("attention_mask")
@@ -48,9 +48,7 @@ class SourceLengthMixin(GenerationMixin):
                 )
         return config, model_kwargs
 
-    def _prepare_generated_length(
-        self, generation_config: Any, has_default_max_length: bool, *args: Any, **kwargs: Any
-    ) -> Any:
+    def prepared_length(self, generation_config: Any, has_default_max_length: bool, *args: Any, **kwargs: Any) -> Any:
         factor = getattr(generation_config, "max_length_factor", None)
         if factor is not None:
             limits = _limits(
@@ -59,10 +57,10 @@ class SourceLengthMixin(GenerationMixin):
             generation_config._longest_targets = limits + kwargs["input_ids_length"]
             if has_default_max_length and generation_config.max_new_tokens is None:
                 generation_config.max_new_tokens = int(limits.max())
-        return super()._prepare_generated_length(generation_config, has_default_max_length, *args, **kwargs)
+        return super().prepared_length(generation_config, has_default_max_length, *args, **kwargs)
 
-    def _get_stopping_criteria(self, generation_config: Any, *args: Any, **kwargs: Any) -> StoppingCriteriaList:
-        criteria = super()._get_stopping_criteria(generation_config, *args, **kwargs)
+    def stopping_criteria(self, generation_config: Any, *args: Any, **kwargs: Any) -> StoppingCriteriaList:
+        criteria = super().stopping_criteria(generation_config, *args, **kwargs)
         if getattr(generation_config, "max_length_factor", None) is not None:
             criteria.append(SourceLengthCriteria(generation_config._longest_targets))
         return criteria

@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
-from transformers import BatchEncoding, PreTrainedTokenizerFast
+from transformers import BatchEncoding
 
 from .saving_rnnattn import save_at_once
 from .tokenizer_files import check_ids, clean_text, decode, end_with, read_backend
+from .transformers_versions import TokenizerHooks
 
 TARGET_FILE = "target_tokenizer.json"
 IGNORED_LABEL = -100  # the label that no loss counts; it stands in labels and predictions instead of padding
 
 
-class RnnAttnTokenizer(PreTrainedTokenizerFast):
+class RnnAttnTokenizer(TokenizerHooks):
     """Fast tokenizer with an optional vocabulary of its own for the target side.
 
         batch = tokenizer(sources, text_target=targets)   # input_ids, attention_mask, labels
@@ -51,7 +52,6 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
     vocab_files_names = {"tokenizer_file": "tokenizer.json", "target_tokenizer_file": TARGET_FILE}
     model_input_names = ["input_ids", "attention_mask"]
     padding_side = "right"
-    _tokenizer: Tokenizer  # the side that is switched on
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
             **kwargs,
         )
         if tokenizer_object.post_processor is None:
-            end_with(self._tokenizer, str(eos_token))
+            end_with(self.active_backend, str(eos_token))
         if target_tokenizer_object is not None:
             self._target_tokenizer = self._prepare_target(target_tokenizer_object)
 
@@ -111,7 +111,7 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
     # Loading and saving
 
     @classmethod
-    def _from_pretrained(  # type: ignore[override]
+    def load_files(
         cls, resolved_vocab_files: dict[str, Any], name: Any, *args: Any, **kwargs: Any
     ) -> "RnnAttnTokenizer":
         """Reads the two files itself: transformers would hide the reason why one is refused."""
@@ -122,9 +122,7 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
                 kwargs[side] = read_backend(path, f"{file_name} in {name}")
         if kwargs.get("tokenizer_file") is None and kwargs.get("tokenizer_object") is None:
             raise OSError(f"no tokenizer.json in {name}")
-        loaded: RnnAttnTokenizer = super()._from_pretrained(  # type: ignore[no-untyped-call]
-            resolved_vocab_files, name, *args, **kwargs
-        )
+        loaded: RnnAttnTokenizer = super().load_files(resolved_vocab_files, name, *args, **kwargs)
         return loaded
 
     @classmethod
@@ -132,18 +130,18 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
         """Nothing to convert: both sides are already backend objects."""
         return kwargs
 
-    def _save_pretrained(
+    def save_files(
         self,
         save_directory: str | os.PathLike[str],
         file_names: tuple[str, ...],
         legacy_format: bool | None = None,
         filename_prefix: str | None = None,
     ) -> tuple[str, ...]:
-        self._switch_to_input_mode()
+        self.switch_to_source()
         # what the last call padded and truncated to is no property of the tokenizer
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        names: tuple[str, ...] = super()._save_pretrained(save_directory, file_names, legacy_format, filename_prefix)
+        self.active_backend.no_padding()
+        self.active_backend.no_truncation()
+        names: tuple[str, ...] = super().save_files(save_directory, file_names, legacy_format, filename_prefix)
         if self._target_tokenizer is None:
             return names
         path = os.path.join(str(save_directory), _target_file(filename_prefix))
@@ -172,31 +170,31 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
 
     # The two sides
 
-    def _switch_to_target_mode(self) -> None:
+    def switch_to_target(self) -> None:
         if self._target_tokenizer is not None and self._source_tokenizer is None:
-            self._source_tokenizer, self._tokenizer = self._tokenizer, self._target_tokenizer
+            self._source_tokenizer, self.active_backend = self.active_backend, self._target_tokenizer
 
-    def _switch_to_input_mode(self) -> None:
+    def switch_to_source(self) -> None:
         if self._source_tokenizer is not None:
-            self._tokenizer.no_padding()
-            self._tokenizer.no_truncation()
-            self._tokenizer, self._source_tokenizer = self._source_tokenizer, None
+            self.active_backend.no_padding()
+            self.active_backend.no_truncation()
+            self.active_backend, self._source_tokenizer = self._source_tokenizer, None
 
     @contextmanager
     def as_target_tokenizer(self) -> Iterator[None]:
         """Within this context everything (encoding, ids, ``len``) concerns the target side."""
-        self._in_target_context_manager = True
-        self._switch_to_target_mode()
+        self.stays_in_target_mode = True
+        self.switch_to_target()
         try:
             yield
         finally:
-            self._in_target_context_manager = False
-            self._switch_to_input_mode()
+            self.stays_in_target_mode = False
+            self.switch_to_source()
 
     def _side(self, target: bool) -> Tokenizer:
         if target and self._target_tokenizer is not None:
             return self._target_tokenizer
-        return self._tokenizer if self._source_tokenizer is None else self._source_tokenizer
+        return self.active_backend if self._source_tokenizer is None else self._source_tokenizer
 
     @property
     def has_target_vocabulary(self) -> bool:
@@ -236,18 +234,18 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
             encoding: BatchEncoding = super().__call__(*args, **kwargs)
             return encoding
         finally:
-            if self._in_target_context_manager:
-                self._switch_to_target_mode()
+            if self.stays_in_target_mode:
+                self.switch_to_target()
             else:
-                self._switch_to_input_mode()
+                self.switch_to_source()
 
-    def _encode_plus(  # type: ignore[override]
-        self, text: Any, text_pair: Any = None, return_token_type_ids: bool | None = None, **kwargs: Any
+    def encode_texts(
+        self, *, text: Any, text_pair: Any = None, return_token_type_ids: bool | None = None, **kwargs: Any
     ) -> BatchEncoding:
         if return_token_type_ids is None and "token_type_ids" not in self.model_input_names:
             nested = isinstance(text, (list, tuple)) and len(text) > 0 and isinstance(text[0], (list, tuple))
             return_token_type_ids = text_pair is not None or (nested and not kwargs.get("is_split_into_words"))
-        encoding: BatchEncoding = super()._encode_plus(
+        encoding: BatchEncoding = super().encode_texts(
             text=clean_text(text, "text"),
             text_pair=None if text_pair is None else clean_text(text_pair, "text_pair"),
             return_token_type_ids=return_token_type_ids,
@@ -255,7 +253,7 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
         )
         return encoding
 
-    def _decode(
+    def decode_ids(  # type: ignore[override]
         self,
         token_ids: int | list[int],
         skip_special_tokens: bool = False,

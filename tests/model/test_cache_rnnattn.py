@@ -244,7 +244,7 @@ def test_a_cache_built_without_the_config_is_refused() -> None:
         EncoderDecoderCache(shallow, ours),
         ours,
     ):
-        with pytest.raises(ValueError, match=r"past_key_values must be EncoderDecoderCache\("):
+        with pytest.raises(ValueError, match=r"the cache must be EncoderDecoderCache\("):
             read(model, ids, wrong, **inputs)
 
 

@@ -121,7 +121,7 @@ def test_a_tuple_holds_what_the_output_class_holds(recorded: dict[str, bool]) ->
     model = lively_model("mixed", attention="eager")
     inputs = {**sources(model), "decoder_input_ids": targets(model), "use_cache": False, **recorded}
     output = run(model, **inputs)
-    assert type(output) is Seq2SeqLMOutput
+    assert isinstance(output, Seq2SeqLMOutput)
     as_tuple = run(model, return_dict=False, **inputs)
     assert type(as_tuple) is tuple
     assert len(as_tuple) == len(output.to_tuple())

@@ -295,6 +295,7 @@ def test_a_pipeline_can_be_saved_with_its_code(tmp_path):
     pipe = make("distilbert")
     pipe.save_pretrained(tmp_path, with_code=True)
     names = {"pipeline_qa_rnnattn", "pipeline_inputs", "pipeline_samples", "pipeline_saving", "pipeline_spans"}
+    names |= {"transformers_versions"}
     assert {path.stem for path in tmp_path.glob("*.py")} == names
     entry = json.loads((tmp_path / "config.json").read_text())["custom_pipelines"]["question-answering"]
     assert entry["impl"] == "pipeline_qa_rnnattn.QuestionAnsweringPipeline"

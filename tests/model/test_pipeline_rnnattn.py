@@ -365,6 +365,7 @@ def test_a_pipeline_saved_with_its_code_needs_no_installed_package(tmp_path):
             "pipeline_inputs.py",
             "pipeline_rnnattn.py",
             "pipeline_saving.py",
+            "transformers_versions.py",
         }
         assert list(json.loads((tmp_path / folder / "config.json").read_text())["custom_pipelines"]) == [TASK]
 

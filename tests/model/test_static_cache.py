@@ -109,13 +109,6 @@ def test_a_static_cache_is_continued() -> None:
     assert torch.equal(more, generate(model, 11, **inputs))
 
 
-def test_assisted_decoding_refuses_a_static_cache() -> None:
-    model = lively_model("gru")
-    inputs = {key: value[:1] for key, value in sources(model).items()}
-    with pytest.raises(ValueError, match=r"(?i)static cache"):
-        generate(model, 5, prompt_lookup_num_tokens=2, **STATIC, **inputs)
-
-
 def generate_compiled(name: str, backend: Any) -> None:
     """Steps run in a compiled graph without breaks, the prompt is read without; as transformers does on GPUs."""
     model = make_lively(eos_token_id=None, **DECODERS[name])
