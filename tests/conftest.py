@@ -50,8 +50,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: of the tests of transformers")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest itself selects by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked ``gpu`` run where there is a CUDA device."""
+    """Marks the contacts with transformers; tests marked ``gpu`` run where there is a CUDA device."""
+    from contact import is_contact  # here, after the settings above: it imports the models
+
+    for item in items:
+        if is_contact(item):
+            item.add_marker(pytest.mark.contact)
     if torch.cuda.is_available():
         return
     for item in items:

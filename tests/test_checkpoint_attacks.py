@@ -64,8 +64,8 @@ def add_an_adapter(folder, other):
     """An adapter beside the weights is loaded with them."""
     peft = pytest.importorskip("peft")
     model = build(tiny_config())
-    model.add_adapter(peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
-    model.save_pretrained(folder)
+    adapters = peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False)
+    peft.get_peft_model(model, adapters).save_pretrained(folder)
 
 
 @pytest.mark.parametrize("redirect", [name_other_weights, add_distributed_shards, add_an_adapter])

@@ -198,6 +198,7 @@ def test_revisions_are_kept_apart(hub, python, model):
     python(missing, fails="nowhere is not a valid git identifier")
 
 
+ALL = {"checkpoint-1", "checkpoint-2"}
 TRAIN = """
 from distributed_worker import examples, collate
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
@@ -210,8 +211,17 @@ trainer.train()
 """
 
 
-@pytest.mark.parametrize("kind", ["Seq2SeqTrainer", "SequenceTrainer"])
-@pytest.mark.parametrize("strategy", [pytest.param("every_save", marks=pytest.mark.slow), "end"])
+@pytest.mark.parametrize(
+    ("kind", "strategy"),
+    [
+        ("SequenceTrainer", "every_save"),
+        ("SequenceTrainer", "checkpoint"),
+        ("SequenceTrainer", "end"),
+        ("Seq2SeqTrainer", "end"),
+        pytest.param("Seq2SeqTrainer", "every_save", marks=pytest.mark.slow),
+        pytest.param("SequenceTrainer", "all_checkpoints", marks=pytest.mark.slow),
+    ],
+)
 def test_the_trainer_pushes(hub, python, model, kind, strategy):
     end = "trainer.push_to_hub()" if strategy == "end" else ""
     python(PUSH + TRAIN.replace("KIND", kind).replace("STRATEGY", repr(strategy)) + end)
@@ -219,7 +229,10 @@ def test_the_trainer_pushes(hub, python, model, kind, strategy):
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= set(files)
     assert hub.repositories["tester/trained"].private
     if kind == "SequenceTrainer":
-        assert "training_args.bin" not in files  # a pickle
+        assert not [name for name in files if name.endswith("training_args.bin")]  # a pickle
+    checkpoints = {name.partition("/")[0] for name in files if name.endswith("trainer_state.json")}
+    assert checkpoints <= {"checkpoint": {"last-checkpoint"}, "all_checkpoints": ALL}.get(strategy, set())
+    assert checkpoints or strategy not in ("checkpoint", "all_checkpoints")
     if strategy == "end":
         assert b"base_model" in files["README.md"] or b"library_name: transformers" in files["README.md"]
 

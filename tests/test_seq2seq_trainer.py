@@ -176,3 +176,11 @@ def test_evaluation_keeps_the_order_of_its_rows_also_where_training_groups_them_
     trainer = SequenceTrainer(model=tiny_bart(), args=arguments, train_dataset=ROWS, data_collator=collate)
     labels = trainer.predict(ROWS).label_ids
     assert [int((row != -100).sum()) for row in labels] == list(LENGTHS)
+
+
+def test_training_again_starts_a_new_schedule(tmp_path: Path) -> None:
+    trainer = trainer_with_budget(tmp_path, 12, save_strategy="no", disable_tqdm=True)
+    trainer.train()
+    first = trainer.lr_scheduler
+    trainer.train()
+    assert trainer.lr_scheduler is not first

@@ -7,10 +7,12 @@ when it goes.
 """
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import BatchEncoding, PreTrainedTokenizerFast
@@ -28,12 +30,19 @@ OTHER_CACHE = next(name for name in CACHE_NAMES if name != CACHE)
 def one_cache(cache: Any, past_key_values: Any) -> Any:
     """Return the cache that was given, under whichever of its two names.
 
+    Where transformers warns of the older name, so does this.
+
     Raises:
         ValueError: two different caches were given.
     """
     if cache is not None and past_key_values is not None and cache is not past_key_values:
         raise ValueError("give the cache once, as cache or as past_key_values: two different ones were given")
-    return past_key_values if cache is None else cache
+    if past_key_values is None:
+        return cache
+    if CACHE == "cache" and not torch.compiler.is_compiling():
+        text = "`past_key_values` is deprecated: give the cache as `cache`"
+        warnings.warn(text, FutureWarning, stacklevel=3)  # of whoever called the caller of this
+    return past_key_values
 
 
 def named_cache(cache: Any) -> dict[str, Any]:
