@@ -51,7 +51,7 @@ def decoding(model: Any, source: torch.Tensor, tokens: int, kind: str) -> Callab
         if kind == STATIC:
             lengths = (tokens + 1, source.shape[1])
             parts = [StaticCache(config=model.config, max_cache_len=length) for length in lengths]
-            cache = {"past_key_values": EncoderDecoderCache(*parts), "disable_compile": True}
+            cache = {"cache": EncoderDecoderCache(*parts), "disable_compile": True}
         found = model.generate(
             source, attention_mask=torch.ones_like(source), max_new_tokens=tokens, do_sample=False, **cache
         )

@@ -115,7 +115,7 @@ def test_a_language_models_states_are_those_in_which_it_stops_after_each_token()
     assert traces[0].tokens == [*"abca", "</s>"]
     for layer, trace in enumerate(traces):
         for t in range(len(ids)):
-            cache = model(torch.tensor([ids[: t + 1]]), use_cache=True).past_key_values
+            cache = model(torch.tensor([ids[: t + 1]]), use_cache=True).cache
             for name, value in cache.layers[layer].states.items():
                 assert_close(trace.states[name][t], value[0], **CLOSE_ENOUGH)
 

@@ -132,15 +132,15 @@ def test_pieces_through_a_cache_equal_the_whole(name):
     for cuts in ([1, 2, 3, 4, 5], [2]):
         cache, pieces = None, []
         for begin, end in pairwise([0, *cuts, LENGTH]):
-            output = model(**inputs, **{key: ids[:, begin:end]}, past_key_values=cache, use_cache=True)
-            cache = output.past_key_values
+            output = model(**inputs, **{key: ids[:, begin:end]}, cache=cache, use_cache=True)
+            cache = output.cache
             pieces.append(output.logits)
         assert_close(torch.cat(pieces, dim=1), whole, **EXACT)
     order = torch.tensor([1, 1, 0])
-    cache = model(**inputs, **{key: ids[:, :3]}, use_cache=True).past_key_values
+    cache = model(**inputs, **{key: ids[:, :3]}, use_cache=True).cache
     cache.reorder_cache(order)
     reordered = {name: value[order] for name, value in inputs.items()}
-    after = first_output(model, **reordered, **{key: ids[order][:, 3:]}, past_key_values=cache, use_cache=True)
+    after = first_output(model, **reordered, **{key: ids[order][:, 3:]}, cache=cache, use_cache=True)
     assert_close(after, first_output(model, **reordered, **{key: ids[order]})[:, 3:], **EXACT)
 
 
@@ -150,15 +150,15 @@ def test_what_was_read_can_be_taken_back(name):
     inputs, ids, key = read_source(model), target_of(model), f"{PREFIXES[name]}input_ids"
     whole = first_output(model, **inputs, **{key: ids}, use_cache=False)
     cache = new_cache(model.config, has_encoder=bool(inputs))
-    first_output(model, **inputs, **{key: ids[:, :2]}, past_key_values=cache, use_cache=True)
+    first_output(model, **inputs, **{key: ids[:, :2]}, cache=cache, use_cache=True)
     for layer in own_cache(cache).layers:
         layer.activate_past_recording()
     wrong = 3 + (ids[:, 2:5] - 2) % (model.config.vocab_size - 3)
     wrong[:, 0] = ids[:, 2]
-    first_output(model, **inputs, **{key: wrong}, past_key_values=cache, use_cache=True)
+    first_output(model, **inputs, **{key: wrong}, cache=cache, use_cache=True)
     for layer in own_cache(cache).layers:
         layer.crop(-2)
-    after = first_output(model, **inputs, **{key: ids[:, 3:]}, past_key_values=cache, use_cache=True)
+    after = first_output(model, **inputs, **{key: ids[:, 3:]}, cache=cache, use_cache=True)
     assert_close(after, whole[:, 3:], **EXACT)
 
 

@@ -298,7 +298,7 @@ def test_half_precision_keeps_its_states_in_float32(tmp_path: Path, dtype: torch
     outputs = halved(**batch(halved.config), use_cache=True)
     assert outputs.logits.dtype == dtype
     assert (outputs.logits.float() - want).norm() / want.norm() < 0.02
-    states = [layer.states for layer in outputs.past_key_values.self_attention_cache.layers]
+    states = [layer.states for layer in outputs.cache.self_attention_cache.layers]
     assert {state.dtype for layer in states for state in layer.values()} == {torch.float32}
     assert all(states)
 

@@ -6,6 +6,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.testing import assert_close
 from transformers import DataCollatorForSeq2Seq, EarlyStoppingCallback, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
+from checkpointing import FLAG, NAME
 from distributed_worker import examples
 from hf_rnnattn import RnnAttnForConditionalGeneration
 from lively_models import DECODERS
@@ -45,8 +46,8 @@ def losses(run):
         {"bf16": True},
         {"label_smoothing_factor": 0.1},
         {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 4},
-        {"gradient_checkpointing": True},
-        {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}},
+        FLAG,
+        {**FLAG, f"{NAME}_kwargs": {"use_reentrant": True}},
         {"train_sampling_strategy": "group_by_length"},
         {"optim": "adafactor"},
         {"optim": "sgd", "learning_rate": 0.3, "lr_scheduler_type": "cosine", "warmup_steps": 2},
@@ -62,7 +63,7 @@ def test_training_learns_with_every_flag(decoder, flags, tmp_path):
     assert sum(found[-3:]) < sum(found[:3])
 
 
-@pytest.mark.parametrize("flags", [{"gradient_checkpointing": True}, {"gradient_accumulation_steps": 4}], ids=str)
+@pytest.mark.parametrize("flags", [FLAG, {"gradient_accumulation_steps": 4}], ids=str)
 def test_flags_that_save_memory_change_no_loss(flags, tmp_path):
     size = 8 // flags.get("gradient_accumulation_steps", 1)
     plain = losses(trainer(tmp_path / "plain"))
@@ -85,7 +86,7 @@ def test_the_state_of_recurrences_stays_float32_in_bf16():
     model = RnnAttnForConditionalGeneration(tiny_config(decoder_mixers=["lstm", "ssru"]))
     ids = torch.ones(2, 3).long()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        cache = model(input_ids=ids, decoder_input_ids=ids, use_cache=True).past_key_values
+        cache = model(input_ids=ids, decoder_input_ids=ids, use_cache=True).cache
     for layer in cache.self_attention_cache.layers:
         assert {state.dtype for state in layer.states.values()} == {torch.float32}
 

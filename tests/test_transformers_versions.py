@@ -25,6 +25,7 @@ from transformers import (
     Trainer,
 )
 
+from checkpointing import checkpoint_activations
 from hf_rnnattn import RnnAttnForCausalLM
 from hf_rnnattn.model.decoder_cache import RnnAttnEncoderDecoderCache, new_cache
 from hf_rnnattn.model.transformers_versions import (
@@ -40,6 +41,8 @@ from hf_rnnattn.model.transformers_versions import (
 from lively_models import EXACT, VOCABULARY, generate, lively_model, make_lively, run, sources, targets
 from model_zoo import tiny_config
 
+# The older name is given on purpose here, and in no other test.
+pytestmark = pytest.mark.filterwarnings("ignore:.past_key_values. is deprecated:FutureWarning")
 KINDS = ("ssru", "lstm", "full_attention", "mixed", "fused", "luong_stack")
 each_kind = pytest.mark.parametrize("name", KINDS)
 each_name = pytest.mark.parametrize("cache_name", CACHE_NAMES)
@@ -114,7 +117,7 @@ def test_steps_of_ones_own_take_the_cache_by_both_names(cache_name: str) -> None
     model = lively_model("mixed")
     cache = new_cache(model.config, has_encoder=True)
     ids = targets(model)
-    run(model, decoder_input_ids=ids[:, :4], use_cache=True, **{cache_name: cache}, **sources(model))
+    run(model, decoder_input_ids=ids[:, :4], use_cache=True, cache=cache, **sources(model))
     prepared = model.prepare_inputs_for_generation(ids, **{cache_name: cache})
     assert torch.equal(prepared["decoder_input_ids"], ids[:, 4:])
     assert prepared[CACHE] is cache
@@ -146,7 +149,7 @@ def test_gradient_checkpointing_drops_a_cache_of_either_name(cache_name: str) ->
     expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     model.zero_grad()
     model.train()
-    model.gradient_checkpointing_enable()
+    checkpoint_activations(model)
     cache = new_cache(model.config, has_encoder=True)
     model(**inputs, **{cache_name: cache}).loss.backward()
     assert int(cache.get_seq_length()) == 0

@@ -29,7 +29,7 @@ def empty_cache(model: Any) -> EncoderDecoderCache:
 
 def read(model: Any, ids: Tensor, cache: Any = None, **inputs: Any) -> Any:
     """Reads ``ids`` behind what the cache holds: logits and cache."""
-    return run(model, decoder_input_ids=ids, past_key_values=cache, use_cache=True, **inputs)
+    return run(model, decoder_input_ids=ids, cache=cache, use_cache=True, **inputs)
 
 
 def held(cache: EncoderDecoderCache) -> list[Tensor]:
@@ -184,7 +184,7 @@ def test_two_sequences_through_two_caches_do_not_touch_one_another(name: str) ->
     for t in range(7):
         for i, rows in enumerate(halves):
             output = read(model, ids[rows, t : t + 1], caches[i], **take(inputs, rows))
-            caches[i] = output.past_key_values
+            caches[i] = output.cache
             logits[i].append(output.logits)
     for i, rows in enumerate(halves):
         whole = run(model, decoder_input_ids=ids[rows], use_cache=False, **take(inputs, rows)).logits
@@ -195,7 +195,7 @@ def test_two_sequences_through_two_caches_do_not_touch_one_another(name: str) ->
 def test_a_copied_cache_is_decoded_twice_with_one_result(name: str) -> None:
     model = lively_model(name)
     inputs, ids = sources(model), targets(model, length=6)
-    cache = read(model, ids[:, :3], **inputs).past_key_values
+    cache = read(model, ids[:, :3], **inputs).cache
     twin = copy.deepcopy(cache)
     first = read(model, ids[:, 3:], cache, **inputs).logits
     assert torch.equal(read(model, ids[:, 3:], twin, **inputs).logits, first)
@@ -205,7 +205,7 @@ def test_a_copied_cache_is_decoded_twice_with_one_result(name: str) -> None:
 def test_reading_on_never_writes_into_tensors_handed_out_before(name: str) -> None:
     model = lively_model(name)
     inputs, ids = sources(model), targets(model, length=6)
-    cache = read(model, ids[:, :3], **inputs).past_key_values
+    cache = read(model, ids[:, :3], **inputs).cache
     before = held(cache)
     copies = [tensor.clone() for tensor in before]
     for t in range(3, 6):
@@ -222,7 +222,7 @@ def test_a_recurrent_decoders_own_cache_does_not_grow_with_the_output(name: str)
         ids = targets(model, rows=1, length=length)
         cache = None
         for begin in range(0, length, 10):
-            cache = read(model, ids[:, begin : begin + 10], cache, **inputs).past_key_values
+            cache = read(model, ids[:, begin : begin + 10], cache, **inputs).cache
         assert cache.get_seq_length() == length
         sizes.append(sum(tensor.numel() for tensor in held(cache)))
         stored = sum(tensor.untyped_storage().nbytes() for tensor in held(cache))
@@ -262,15 +262,15 @@ def test_a_cache_built_by_hand_serves_generate(name: str) -> None:
     model = lively_model(name)
     inputs = sources(model)
     expected = generate(model, 6, **inputs)
-    assert torch.equal(generate(model, 6, past_key_values=empty_cache(model), **inputs), expected)
+    assert torch.equal(generate(model, 6, cache=empty_cache(model), **inputs), expected)
     view = model.config.get_text_config(decoder=True)
     cache = EncoderDecoderCache(DynamicCache(config=view), DynamicCache(config=view))
-    assert torch.equal(generate(model, 6, past_key_values=cache, **inputs), expected)
+    assert torch.equal(generate(model, 6, cache=cache, **inputs), expected)
 
 
 def test_states_are_float32_whatever_the_model_computes_in() -> None:
     for name in ("gru", "lstm", "ssru", "mingru", "elman", "bahdanau_gru", "init_mean"):
         model = make_lively(**DECODERS[name]).bfloat16()
-        cache = read(model, targets(model), **sources(model)).past_key_values
+        cache = read(model, targets(model), **sources(model)).cache
         for layer in cache.self_attention_cache.layers:
             assert all(state.dtype == torch.float32 for state in layer.states.values())

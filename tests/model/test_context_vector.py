@@ -97,7 +97,7 @@ def test_the_vector_starts_the_states_or_is_an_input_at_every_step_of_every_laye
 def test_the_vector_is_kept_beside_what_is_read_of_the_encoder_and_is_never_rolled_back(use):
     model = one_vector("sum", use)
     inputs = batch(model.config)
-    cache = model(**inputs, use_cache=True).past_key_values
+    cache = model(**inputs, use_cache=True).cache
     kept = cache.cross_attention_cache.layers[0].states["context"]
     assert kept.shape == (3, 16)
     cache.reorder_cache(torch.tensor([2, 0, 0]))
@@ -106,7 +106,7 @@ def test_the_vector_is_kept_beside_what_is_read_of_the_encoder_and_is_never_roll
 
 def test_a_vector_that_only_starts_the_states_is_not_kept():
     model = one_vector("sum", "init")
-    cache = model(**batch(model.config), use_cache=True).past_key_values
+    cache = model(**batch(model.config), use_cache=True).cache
     assert not cache.cross_attention_cache.layers[0].states
 
 
@@ -117,13 +117,13 @@ def test_steps_with_a_cache_are_the_whole_target_at_once_also_after_a_rollback(u
     whole, target = model(**inputs).logits, inputs.pop("decoder_input_ids")
     encoded = model.get_encoder()(inputs["input_ids"], attention_mask=inputs["attention_mask"])
     given = {"attention_mask": inputs["attention_mask"], "encoder_outputs": encoded}
-    cache = model(**given, decoder_input_ids=target[:, :1], use_cache=True).past_key_values
+    cache = model(**given, decoder_input_ids=target[:, :1], use_cache=True).cache
     cache.activate_past_recording()
-    model(**given, decoder_input_ids=target[:, 1:4], past_key_values=cache)
+    model(**given, decoder_input_ids=target[:, 1:4], cache=cache)
     cache.crop(-2)
     # What stands in the encoder's output no longer matters: the vector was kept.
     given["encoder_outputs"] = RnnAttnEncoderOutput(last_hidden_state=torch.zeros_like(encoded.last_hidden_state))
-    rest = model(**given, decoder_input_ids=target[:, 2:], past_key_values=cache).logits
+    rest = model(**given, decoder_input_ids=target[:, 2:], cache=cache).logits
     assert_close(rest, whole[:, 2:], **EXACT)
 
 

@@ -70,16 +70,14 @@ def test_a_cache_is_continued_from_the_whole_target_or_from_what_is_new(name: st
     first = generate(model, 5, decoder_input_ids=prompt, return_dict_in_generate=True, **inputs)
     expected = generate(model, 11, decoder_input_ids=prompt, **inputs)
     sequences = first.sequences
-    again = generate(
-        model, 6, decoder_input_ids=sequences, past_key_values=copy.deepcopy(first.past_key_values), **inputs
-    )
+    again = generate(model, 6, decoder_input_ids=sequences, cache=copy.deepcopy(first.cache), **inputs)
     assert torch.equal(again, expected)
     masked = generate(
         model,
         6,
         decoder_input_ids=sequences,
         decoder_attention_mask=torch.ones_like(sequences),
-        past_key_values=first.past_key_values,
+        cache=first.cache,
         **inputs,
     )
     assert torch.equal(masked, expected)
@@ -90,21 +88,19 @@ def test_only_the_new_part_of_a_target_is_read_if_the_mask_covers_the_cache(name
     """Three tokens are in the cache, five are new: nothing of the five may be taken for old."""
     model = lively_model(name)
     inputs, ids = sources(model), prompts(model, length=7)
-    past = run(model, decoder_input_ids=ids[:, :3], use_cache=True, **inputs).past_key_values
-    prepared = model.prepare_inputs_for_generation(
-        ids[:, 3:], past_key_values=past, decoder_attention_mask=torch.ones_like(ids)
-    )
+    past = run(model, decoder_input_ids=ids[:, :3], use_cache=True, **inputs).cache
+    prepared = model.prepare_inputs_for_generation(ids[:, 3:], cache=past, decoder_attention_mask=torch.ones_like(ids))
     assert torch.equal(prepared["decoder_input_ids"], ids[:, 3:])
 
 
 def test_of_a_target_already_read_only_the_rest_is_fed() -> None:
     model = lively_model("gru")
     inputs, ids = sources(model), prompts(model, length=7)
-    past = run(model, decoder_input_ids=ids[:, :3], use_cache=True, **inputs).past_key_values
-    prepared = model.prepare_inputs_for_generation(ids, past_key_values=past)
+    past = run(model, decoder_input_ids=ids[:, :3], use_cache=True, **inputs).cache
+    prepared = model.prepare_inputs_for_generation(ids, cache=past)
     assert torch.equal(prepared["decoder_input_ids"], ids[:, 3:])
     whole = torch.ones_like(ids)
-    prepared = model.prepare_inputs_for_generation(ids, past_key_values=past, decoder_attention_mask=whole)
+    prepared = model.prepare_inputs_for_generation(ids, cache=past, decoder_attention_mask=whole)
     assert torch.equal(prepared["decoder_input_ids"], ids[:, 3:])
 
 

@@ -49,8 +49,8 @@ def test_steps_with_a_cache_give_what_one_pass_gives(name: str) -> None:
     whole = model(ids, use_cache=False).logits
     cache, steps = None, []
     for part in (ids[:, :4], *ids[:, 4:].split(1, dim=1)):
-        outputs = model(part, past_key_values=cache, use_cache=True)
-        cache = outputs.past_key_values
+        outputs = model(part, cache=cache, use_cache=True)
+        cache = outputs.cache
         steps.append(outputs.logits)
     assert_close(torch.cat(steps, dim=1), whole, **EXACT)
 

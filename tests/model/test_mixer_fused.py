@@ -159,7 +159,7 @@ def test_weights_of_one_step_are_a_row_of_those_of_all():
     model = lively_model("fused")
     inputs, ids = sources(model), targets(model)
     whole = run(model, decoder_input_ids=ids, output_attentions=True, **inputs).decoder_attentions
-    cache = run(model, decoder_input_ids=ids[:, :-1], use_cache=True, **inputs).past_key_values
-    last = run(model, decoder_input_ids=ids[:, -1:], past_key_values=cache, output_attentions=True, **inputs)
+    cache = run(model, decoder_input_ids=ids[:, :-1], use_cache=True, **inputs).cache
+    last = run(model, decoder_input_ids=ids[:, -1:], cache=cache, output_attentions=True, **inputs)
     for one, every in zip(last.decoder_attentions, whole, strict=True):
         assert_close(one, every[:, :, -1:], **CLOSE)

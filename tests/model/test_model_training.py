@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 
+from checkpointing import checkpoint_activations
 from hf_rnnattn import RnnAttnConfig, RnnAttnForConditionalGeneration
 from lively_models import DECODERS, EXACT, generate, lively_model, make_lively, sources, targets
 from model_zoo import build, tiny_config
@@ -83,14 +84,14 @@ def test_gradient_checkpointing_changes_no_gradient(name: str, reentrant: bool) 
         return {key: p.grad.clone() for key, p in model.named_parameters() if p.grad is not None}
 
     plain = seeded()
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
+    checkpoint_activations(model, use_reentrant=reentrant)
     assert_same_gradients(seeded(), plain)
     assert all(layer.gradient_checkpointing for layer in model.get_decoder().layers)
 
 
 def test_checkpointed_layers_run_again_in_the_backward_pass() -> None:
     model = make_lively(**DECODERS["mixed"]).train()
-    model.gradient_checkpointing_enable()
+    checkpoint_activations(model)
     runs = []
     hook = model.get_decoder().layers[1].mixers[0].register_forward_hook(lambda *_: runs.append(1))
     model(**labelled(model)).loss.backward()

@@ -94,7 +94,7 @@ def test_the_cache_is_no_sliding_cache_of_transformers():
     cache = DynamicCache(config=model.config.get_text_config(decoder=True))
     assert {type(layer).__name__ for layer in cache.layers} == {"RnnAttnCacheLayer"}
     assert not any(cache.is_sliding)
-    read = run(model, decoder_input_ids=targets(model, length=9), use_cache=True, **sources(model)).past_key_values
+    read = run(model, decoder_input_ids=targets(model, length=9), use_cache=True, **sources(model)).cache
     assert read.self_attention_cache.layers[0].keys.shape[2] == 9
 
 

@@ -59,7 +59,7 @@ def test_logits_through_a_static_cache_equal_teacher_forcing(name: str, padded: 
     for begin, end in ((0, 4), (4, 5), (5, 7)):
         upto = None if mask is None else mask[:, :end]
         part = {"decoder_input_ids": ids[:, begin:end], "decoder_attention_mask": upto}
-        pieces.append(run(model, past_key_values=cache, use_cache=True, **part, **inputs).logits)
+        pieces.append(run(model, cache=cache, use_cache=True, **part, **inputs).logits)
     kept = torch.ones_like(ids).bool() if mask is None else mask.bool()
     assert_close(torch.cat(pieces, dim=1)[kept], whole[kept], **EXACT)
 
@@ -80,11 +80,11 @@ def test_a_static_cache_is_reset_and_used_again_at_the_same_addresses(name: str)
             if tensor is not None
         ]
 
-    generate(model, 9, past_key_values=cache, disable_compile=True, input_ids=inputs["input_ids"].flip(0))
+    generate(model, 9, cache=cache, disable_compile=True, input_ids=inputs["input_ids"].flip(0))
     first = addresses()
     cache.reset()
     assert int(cache.get_seq_length()) == 0
-    assert torch.equal(generate(model, 9, past_key_values=cache, disable_compile=True, **inputs), expected)
+    assert torch.equal(generate(model, 9, cache=cache, disable_compile=True, **inputs), expected)
     assert addresses() == first
 
 
@@ -92,10 +92,10 @@ def test_a_static_cache_follows_beams() -> None:
     model = lively_model("mixed")
     inputs, ids, rows = sources(model), targets(model), torch.tensor([1, 1, 0])
     cache = static_cache(model)
-    run(model, decoder_input_ids=ids[:, :4], past_key_values=cache, use_cache=True, **inputs)
+    run(model, decoder_input_ids=ids[:, :4], cache=cache, use_cache=True, **inputs)
     cache.reorder_cache(rows)
     chosen = {key: value[rows] for key, value in inputs.items()}
-    after = run(model, decoder_input_ids=ids[rows, 4:], past_key_values=cache, use_cache=True, **chosen).logits
+    after = run(model, decoder_input_ids=ids[rows, 4:], cache=cache, use_cache=True, **chosen).logits
     whole = run(model, decoder_input_ids=ids[rows], use_cache=False, **chosen).logits
     assert_close(after, whole[:, 4:], **EXACT)
 
@@ -104,8 +104,8 @@ def test_a_static_cache_is_continued() -> None:
     model = lively_model("gru+full_attention")
     inputs = sources(model)
     cache = static_cache(model)
-    first = generate(model, 5, past_key_values=cache, disable_compile=True, **inputs)
-    more = generate(model, 6, past_key_values=cache, disable_compile=True, decoder_input_ids=first, **inputs)
+    first = generate(model, 5, cache=cache, disable_compile=True, **inputs)
+    more = generate(model, 6, cache=cache, disable_compile=True, decoder_input_ids=first, **inputs)
     assert torch.equal(more, generate(model, 11, **inputs))
 
 
@@ -121,7 +121,7 @@ def generate_compiled(name: str, backend: Any) -> None:
     # generate looks at the names of forward's arguments
     model.forward.__signature__ = inspect.signature(plain)
     cache = static_cache(model, target=20)
-    assert torch.equal(generate(model, 9, past_key_values=cache, disable_compile=True, **inputs), expected)
+    assert torch.equal(generate(model, 9, cache=cache, disable_compile=True, **inputs), expected)
 
 
 @pytest.mark.parametrize("name", DECODERS)

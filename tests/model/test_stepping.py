@@ -19,11 +19,11 @@ def logits_in_pieces(model: Any, ids: Tensor, cuts: list[int], mask: Tensor | No
     cache, pieces = None, []
     bounds = [0, *cuts, ids.shape[1]]
     for begin, end in pairwise(bounds):
-        part = {"decoder_input_ids": ids[:, begin:end], "past_key_values": cache, "use_cache": True}
+        part = {"decoder_input_ids": ids[:, begin:end], "cache": cache, "use_cache": True}
         if mask is not None:
             part["decoder_attention_mask"] = mask[:, :end]
         output = run(model, **part, **inputs)
-        cache = output.past_key_values
+        cache = output.cache
         pieces.append(output.logits)
     return torch.cat(pieces, dim=1)
 
@@ -46,8 +46,8 @@ def test_a_cache_changes_no_logits(name: str) -> None:
     inputs, ids = sources(model), targets(model)
     with_cache = run(model, decoder_input_ids=ids, use_cache=True, **inputs)
     without = run(model, decoder_input_ids=ids, use_cache=False, **inputs)
-    assert with_cache.past_key_values is not None
-    assert without.past_key_values is None
+    assert with_cache.cache is not None
+    assert without.cache is None
     assert_close(with_cache.logits, without.logits, **EXACT)
 
 
@@ -98,7 +98,7 @@ def test_gradients_flow_through_two_cached_forwards(name: str) -> None:
         return list(torch.autograd.grad(logits.square().sum(), parameters, allow_unused=True))
 
     first = model(decoder_input_ids=ids[:, :4], use_cache=True, **inputs)
-    second = model(decoder_input_ids=ids[:, 4:], past_key_values=first.past_key_values, use_cache=True, **inputs)
+    second = model(decoder_input_ids=ids[:, 4:], cache=first.cache, use_cache=True, **inputs)
     cached = gradients(torch.cat([first.logits, second.logits], dim=1))
     whole = gradients(model(decoder_input_ids=ids, use_cache=False, **inputs).logits)
     for one, other in zip(cached, whole, strict=True):

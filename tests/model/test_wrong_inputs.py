@@ -22,9 +22,9 @@ def test_a_mask_of_another_length_is_refused() -> None:
         run(model, **inputs_with(attention_mask=torch.ones(2, 7).long()))
     with pytest.raises(ValueError, match=r"decoder_attention_mask must have shape \(3, 6\), got \(3, 7\)"):
         run(model, **inputs_with(decoder_attention_mask=torch.ones(3, 7).long()))
-    past = run(model, use_cache=True, **inputs_with()).past_key_values
+    past = run(model, use_cache=True, **inputs_with()).cache
     with pytest.raises(ValueError, match=r"decoder_attention_mask must have shape \(3, 12\), got \(3, 6\)"):
-        run(model, past_key_values=past, **inputs_with(decoder_attention_mask=torch.ones(3, 6).long()))
+        run(model, cache=past, **inputs_with(decoder_attention_mask=torch.ones(3, 6).long()))
 
 
 def test_a_mask_that_does_not_fit_given_encoder_outputs_is_refused() -> None:
@@ -96,9 +96,9 @@ def test_more_positions_than_a_learned_table_has_are_refused() -> None:
         run(model, input_ids=ids, decoder_input_ids=ids[:, :5])
     with pytest.raises(ValueError, match="target length 16 exceeds max_position_embeddings 15"):
         run(model, input_ids=ids[:, :5], decoder_input_ids=ids)
-    past = run(model, input_ids=ids[:, :5], decoder_input_ids=ids[:, :14], use_cache=True).past_key_values
+    past = run(model, input_ids=ids[:, :5], decoder_input_ids=ids[:, :14], use_cache=True).cache
     with pytest.raises(ValueError, match="target length 16 exceeds max_position_embeddings 15"):
-        run(model, input_ids=ids[:, :5], decoder_input_ids=ids[:, :2], past_key_values=past)
+        run(model, input_ids=ids[:, :5], decoder_input_ids=ids[:, :2], cache=past)
 
 
 def test_without_position_tables_there_is_no_limit() -> None:
