@@ -18,7 +18,7 @@ from .alignment_rnnattn import (
 )
 from .pipeline_inputs import check_ids, check_text, reads_segments, without_lone_surrogates
 from .pipeline_saving import PortablePipeline
-from .transformers_versions import generate_arguments
+from .transformers_versions import generate_arguments, task_parameters_hidden
 
 
 class Text2TextGenerationPipeline(PortablePipeline):
@@ -74,7 +74,6 @@ class Text2TextGenerationPipeline(PortablePipeline):
     prefix: str | None
     assistant_model: Any
     assistant_tokenizer: Any
-    generation_config: GenerationConfig  # only transformers before 5.23 sets it
     return_name = "generated"  # records have {return_name}_text and {return_name}_token_ids
 
     def __init__(
@@ -90,13 +89,8 @@ class Text2TextGenerationPipeline(PortablePipeline):
         if getattr(model.generation_config, "max_length_factor", None) is not None:
             # the model bounds its targets by their sources, better than any number
             self._default_generation_config = GenerationConfig(num_beams=self._default_generation_config.num_beams)
-        # transformers before 5.23 applies them too, above what the caller said, and takes the prefix out of the config
-        hidden = {"task_specific_params": None} if of_tasks else {}
-        model.config.update(hidden)
-        try:
+        with task_parameters_hidden(model.config):
             super().__init__(model, tokenizer, task=task, **kwargs)
-        finally:
-            model.config.update(dict.fromkeys(hidden, of_tasks))
         if prefix is not None:
             self.prefix = prefix
 

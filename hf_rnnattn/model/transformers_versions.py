@@ -318,6 +318,23 @@ def generate_arguments(pipeline: Any, given: dict[str, Any], asked: dict[str, An
     return {"generation_config": pipeline.generation_config, **given, **asked}
 
 
+@contextmanager
+def task_parameters_hidden(config: Any) -> Iterator[None]:
+    """Within the block, a config has no ``task_specific_params``.
+
+    transformers before 5.23 applies them while a pipeline is built, above what the caller said, and takes the prefix
+    out of the config.
+    """
+    held = getattr(config, "task_specific_params", None)
+    if held:
+        config.task_specific_params = None
+    try:
+        yield
+    finally:
+        if held:
+            config.task_specific_params = held
+
+
 def enter_pipeline(task: str, pipeline_class: Any, auto_class: Any, default: dict[str, Any]) -> None:
     """Make ``pipeline(task)`` build ``pipeline_class``; a task that transformers offers itself is left alone.
 
