@@ -1,10 +1,12 @@
 """Makes the virtual environment `.venv` of the project, and prints the path of its interpreter.
 
-    python scripts/environment.py EXTRAS
+    python scripts/environment.py EXTRAS          the tested versions of constraints.txt
+    python scripts/environment.py EXTRAS newest   in `.venv/newest`, the newest versions that pip finds today
 
 A torch that the starting Python already has (any supported version, with or without a GPU) is used as it is: the new
 environment looks into that Python's packages after its own. Otherwise torch and everything else are installed in the
-tested versions of constraints.txt; versions that a PIP_CONSTRAINT of the user's pins are left to it.
+tested versions of constraints.txt; versions that a PIP_CONSTRAINT of the user's pins are left to it. Of the newest
+versions, torch's alone is the tested one: it is the largest by far, and what this package touches changes elsewhere.
 
 Only the standard library is used here, and nothing outside `.venv` is changed. Messages go to stderr.
 """
@@ -25,16 +27,26 @@ OLDEST_TORCH = (2, 11)
 COMES_WITH_TORCH = {"torch", "triton"}  # a torch for GPUs works with the Triton that it was made for
 
 
-def main(extras: str) -> None:
-    """Prepares the environment and prints its interpreter."""
-    folder = PROJECT / ".venv"
+def main(extras: str, kind: str = "tested") -> None:
+    """Prepares the environment and prints its interpreter.
+
+    Args:
+        extras: of pyproject.toml, separated by commas.
+        kind: "tested" or "newest".
+
+    Raises:
+        SystemExit: there is no such kind, or the environment cannot be made.
+    """
+    if kind not in ("tested", "newest"):
+        raise SystemExit(f"error: the second argument must be tested or newest, got {kind!r}")
+    folder = PROJECT / ".venv" / ("newest" if kind == "newest" else "")
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not works(python):
         create(folder)
         share_torch(python)
     stamp = folder / f"installed-{fingerprint(extras)}"
-    if not stamp.exists():
-        install(python, extras)
+    if kind == "newest" or not stamp.exists():  # what is newest may have changed since
+        install(python, extras, kind)
         stamp.touch()
     print(python)
 
@@ -103,7 +115,7 @@ def fingerprint(extras: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def install(python: Path, extras: str) -> None:
+def install(python: Path, extras: str, kind: str) -> None:
     """Installs the project, editable, with its extras.
 
     Raises:
@@ -112,14 +124,18 @@ def install(python: Path, extras: str) -> None:
     shared = shared_torch(python).exists()
     taken = user_pins() | (COMES_WITH_TORCH if shared else set())
     lines = (PROJECT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    if kind == "newest":
+        lines = [line for line in lines if pinned_name(line) in COMES_WITH_TORCH]
     with tempfile.TemporaryDirectory() as scratch:
         constraints = Path(scratch, "constraints.txt")
         constraints.write_text("\n".join(line for line in lines if pinned_name(line) not in taken), encoding="utf-8")
         pip = [str(python), "-m", "pip", "install", "--constraint", str(constraints)]
-        if not shared and not any((PROJECT / ".venv").glob("installed-*")):
+        if not shared and not any(python.parent.parent.glob("installed-*")):
             # by far the largest download, so its progress is shown
             run([*pip, "torch"])
-        log(f"installing hf_rnnattn[{extras}]")
+        log(f"installing hf_rnnattn[{extras}], {kind} versions")
+        if kind == "newest":
+            pip += ["--upgrade", "--upgrade-strategy", "eager"]
         run([*pip, "-qq", "--editable", f"{PROJECT}[{extras}]"])
 
 

@@ -1,7 +1,8 @@
 # Sourced by the other scripts: finds a Python, and prepares the virtual environment `.venv` in the project folder.
 #
-#   prepare EXTRAS   installs the project with these extras; afterwards $PYTHON is the interpreter of the environment.
-#                    A second call with the same extras installs nothing.
+#   prepare EXTRAS          installs the project with these extras; afterwards $PYTHON is the interpreter of the
+#                           environment. A second call with the same extras installs nothing.
+#   prepare EXTRAS newest   the same in an environment of its own, `.venv/newest`, with the newest versions of today.
 #
 # PYTHON in the environment chooses the interpreter to start from; otherwise the first of python3, python, python3.13,
 # python3.12 and python3.11 that is new enough.
@@ -36,5 +37,5 @@ find_python() {
 prepare() {
   local base
   base="$(find_python)" || exit 1
-  PYTHON="$("$base" "$PROJECT/scripts/environment.py" "$1")" || exit 1
+  PYTHON="$("$base" "$PROJECT/scripts/environment.py" "$@")" || exit 1
 }

@@ -1,5 +1,6 @@
 """The virtual environment that quickstart, tests and CI share: when it is made, and from which versions."""
 
+import datetime
 import importlib.metadata
 import importlib.util
 import shutil
@@ -117,6 +118,81 @@ def test_the_users_own_pins_stand_above_ours(environment, monkeypatch, tmp_path)
     for _, constraints in environment.commands:
         assert not {"torch", "rouge_score"} & set(constraints)
         assert "transformers" in constraints
+
+
+def test_the_newest_versions_have_an_environment_of_their_own_and_no_pins_but_torchs(environment, monkeypatch, capsys):
+    without_torch(monkeypatch, environment)
+    environment.main("test", "newest")
+    (_, first), (command, constraints) = environment.commands
+    assert first == constraints
+    assert set(constraints) == {"torch", "triton"}
+    assert command[command.index("--upgrade-strategy") + 1] == "eager"
+    assert capsys.readouterr().out.strip() == str(environment.PROJECT / ".venv" / "newest" / "bin" / "python")
+    environment.main("test", "newest")  # what is newest may have changed
+    assert len(environment.commands) == 3
+    with pytest.raises(SystemExit, match="must be tested or newest, got 'latest'"):
+        environment.main("test", "latest")
+
+
+@pytest.fixture
+def exceptions(tmp_path):
+    """scripts/newest_exceptions.py as a module, and a file for it."""
+    spec = importlib.util.spec_from_file_location("newest_exceptions", PROJECT / "scripts" / "newest_exceptions.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module, tmp_path / "newest_exceptions.txt"
+
+
+def test_without_a_file_nothing_is_left_out_of_the_newest_run(exceptions, capsys):
+    module, file = exceptions
+    assert module.main(file) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_exceptions_are_said_aloud_and_expire(exceptions, capsys):
+    module, file = exceptions
+    file.write_text("2026-12-24 tests/test_hub.py::test_x it is broken there\n", encoding="utf-8")
+    assert module.main(file, datetime.date(2027, 1, 23)) == 0
+    out, err = capsys.readouterr()
+    assert out == "tests/test_hub.py::test_x\n"
+    assert err == "LEFT OUT since 2026-12-24: tests/test_hub.py::test_x: it is broken there\n"
+    assert module.main(file, datetime.date(2027, 1, 24)) == 1
+    assert "more than 30 days" in capsys.readouterr().err
+
+
+def test_an_exception_without_a_reason_is_refused(exceptions):
+    module, file = exceptions
+    file.write_text("2026-12-24 tests/test_hub.py::test_x\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="expected DATE tests/FILE::TEST REASON"):
+        module.main(file)
+
+
+def test_readme_names_every_exception(exceptions):
+    module, _ = exceptions
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    found = [test for _, test, _ in module.exceptions(module.FILE)]
+    assert all(test in readme for test in found)
+    assert ("of which nothing is excepted today" in readme) == (not found)
+
+
+def test_extras_that_pip_cannot_resolve_in_time_are_named(tmp_path, monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location("check_extras", PROJECT / "scripts" / "check_extras.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module.venv, "create", lambda *args, **kwargs: None)
+
+    def run(command, timeout, **kwargs):
+        if command[-1].endswith("[peft]"):
+            raise subprocess.TimeoutExpired(command, timeout)
+        return subprocess.CompletedProcess(command, int(command[-1].endswith("[viz]")), "", "no such version")
+
+    monkeypatch.setattr(module.subprocess, "run", run)
+    assert module.main() == 1
+    out, err = capsys.readouterr()
+    assert err == "error: extras that pip does not resolve in 180 s: viz, peft\n"
+    assert len(out.splitlines()) == 9
+    monkeypatch.setattr(module.subprocess, "run", lambda command, **kwargs: subprocess.CompletedProcess(command, 0))
+    assert module.main() == 0
 
 
 def test_a_python_without_venv_is_told_what_to_install(environment):
