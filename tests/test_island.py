@@ -181,6 +181,7 @@ def test_what_is_pushed_is_exactly_what_is_needed(saved):
     }
 
 
+@pytest.mark.contact
 def test_a_checkpoint_with_its_code_needs_no_installed_package(saved, tmp_path):
     run_python("import hf_rnnattn\n" + COMPUTE, saved, tmp_path / "here.pt", "installed")
     modules = str(tmp_path / "modules")

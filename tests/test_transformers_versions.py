@@ -280,6 +280,9 @@ def test_a_static_cache_without_a_record_says_so_and_changes_nothing() -> None:
     inputs, ids = sources(model), targets(model)
     cache = static_cache(model)
     run(model, decoder_input_ids=ids[:, :4], cache=cache, use_cache=True, **inputs)
+    fresh = static_cache(model).self_attention_cache.layers[0]
+    fresh.crop(-1)  # nothing was read: nothing to forget
+    assert int(fresh.get_seq_length()) == 0
     layer = cache.self_attention_cache.layers[0]
     with pytest.raises(ValueError, match="0 were recorded"):
         layer.crop(-1)
@@ -306,6 +309,17 @@ def test_assisted_decoding_with_a_static_cache_is_greedy_or_refused(name: str, m
             generate(model, 5, **arguments)
         return
     assert torch.equal(generate(model, 30, **arguments), generate(model, 30, **one_row(model)))
+
+
+def test_assisted_decoding_without_an_encoder_takes_a_static_cache_too() -> None:
+    model = language_model()
+    inputs = {"input_ids": targets(model, rows=1)}
+    arguments = {"cache_implementation": "static", "prompt_lookup_num_tokens": 3, **inputs}
+    if STATIC_CAN_ROLL_BACK:
+        assert torch.equal(generate(model, 30, **arguments), generate(model, 30, **inputs))
+    else:
+        with pytest.raises(ValueError, match=r"(?i)static cache"):
+            generate(model, 5, **arguments)
 
 
 @pytest.mark.skipif(not STATIC_CAN_ROLL_BACK, reason="this transformers refuses it, as the test above sees")

@@ -16,7 +16,7 @@ from .notation import State
 
 
 class PastRecord:
-    """The states after each token since the last ``crop``, which can so roll back exactly: k + 1 of them for k tokens.
+    """The states after each token since the last ``crop``, to which it can roll back exactly: k + 1 for k tokens.
 
     Base of both cache layers. ``record_past`` is off until ``activate_past_recording`` is called.
     """
@@ -220,7 +220,7 @@ class RnnAttnStaticCacheLayer(PastRecord, StaticLayer):
             before = self.recorded(-tokens_to_remove) if self.states else {}
             for name, state in before.items():
                 self.states[name].copy_(state)
-            self.cumulative_length.add_(tokens_to_remove)
+            self.cumulative_length.add_(tokens_to_remove).clamp_(min=0)
             if self.states and self.keys is not None:  # cells read all slots, and know the empty ones by their zeros
                 behind = torch.arange(self.max_cache_len, device=self.keys.device) >= self.cumulative_length
                 for held in (self.keys, self.values):

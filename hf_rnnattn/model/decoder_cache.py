@@ -16,15 +16,15 @@ class RnnAttnEncoderDecoderCache(EncoderDecoderCache):
         self.self_attention_cache.crop(tokens_to_remove)
 
 
-def that_rolls_back(cache: Any, *, given: bool) -> Any:
-    """Return a cache of the same parts that assisted decoding can roll back.
+def croppable_cache(cache: Any, *, given: bool) -> Any:
+    """Return a cache of the same parts that assisted decoding can crop.
 
     Args:
         cache: of an encoder-decoder.
         given: whether the caller of ``generate`` gave it, and so must get the same object back.
 
     Raises:
-        ValueError: it was given, and cannot be rolled back.
+        ValueError: it was given, and cannot be cropped.
     """
     if isinstance(cache, RnnAttnEncoderDecoderCache) or not isinstance(own_cache(cache), StaticCache):
         return cache

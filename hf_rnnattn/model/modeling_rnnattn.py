@@ -29,7 +29,7 @@ from .attention_hops import HopCrossAttention
 from .config_checks import check_config
 from .configuration_rnnattn import RnnAttnConfig
 from .context_vector import build_context_vector, reads_at_every_step
-from .decoder_cache import check_cache, keep_context, kept_context, new_cache, that_rolls_back
+from .decoder_cache import check_cache, croppable_cache, keep_context, kept_context, new_cache
 from .decoder_layer import Masks, RnnAttnDecoderLayer
 from .embeddings import build_embeddings
 from .encoder_layer import RnnAttnEncoderLayer, RnnAttnEncoderOutput
@@ -757,11 +757,11 @@ class RnnAttnForConditionalGeneration(
     def prepare_cache(
         self, generation_config: Any, model_kwargs: dict[str, Any], generation_mode: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        """Puts the cache of a call into ``model_kwargs``, in assisted decoding one that rolls back."""
+        """Puts the cache of a call into ``model_kwargs``, in assisted decoding one that can be cropped."""
         given = model_kwargs.get(CACHE) is not None
         done = super().prepare_cache(generation_config, model_kwargs, generation_mode, *args, **kwargs)
         if generation_mode == GenerationMode.ASSISTED_GENERATION and model_kwargs.get(CACHE) is not None:
-            model_kwargs[CACHE] = that_rolls_back(model_kwargs[CACHE], given=given)
+            model_kwargs[CACHE] = croppable_cache(model_kwargs[CACHE], given=given)
         return done
 
     def read_prompt(self, input_ids: Tensor, generation_config: Any, *args: Any, **kwargs: Any) -> Any:
