@@ -113,7 +113,8 @@ def test_hidden_states_are_chosen_by_index_on_each_side() -> None:
 def test_eager_and_fused_attention_agree(name: str) -> None:
     eager, fused = lively_model(name, attention="eager"), lively_model(name, attention="sdpa")
     inputs = {**sources(eager), "decoder_input_ids": targets(eager)}
-    assert_close(run(eager, **inputs).logits, run(fused, **inputs).logits, rtol=0, atol=1e-12)
+    # relative too: logits of these models exceed 1, and the order of sums differs with where tensors lie in memory
+    assert_close(run(eager, **inputs).logits, run(fused, **inputs).logits, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("recorded", [{}, RECORDED])
