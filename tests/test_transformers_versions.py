@@ -1,5 +1,6 @@
 """Both names of the cache, on every supported version of transformers, and static caches that roll back."""
 
+import warnings
 from contextlib import nullcontext
 from typing import Any
 
@@ -24,6 +25,7 @@ from transformers import (
     StaticCache,
     Trainer,
 )
+from transformers.utils import generic
 
 from checkpointing import checkpoint_activations
 from hf_rnnattn import RnnAttnForCausalLM
@@ -99,6 +101,20 @@ def test_generate_takes_and_returns_the_cache_by_both_names(cache_name: str) -> 
     assert first.cache is first.past_key_values is cache
     more = generate(model, 5, decoder_input_ids=first.sequences, **{cache_name: cache}, **inputs)
     assert torch.equal(more, expected)
+
+
+def test_the_older_name_warns_where_transformers_warns_and_the_newer_one_never(monkeypatch: Any) -> None:
+    model = lively_model("ssru")
+    inputs = {**sources(model), "max_new_tokens": 3, "return_dict_in_generate": True}
+    logged: list[str] = []
+    monkeypatch.setattr(generic.logger, "warning_once", logged.append)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        model.generate(cache=new_cache(model.config, has_encoder=True), **inputs)
+        assert not [one for one in warned if "past_key_values" in str(one.message)]
+        model.generate(past_key_values=new_cache(model.config, has_encoder=True), **inputs)
+    assert any("past_key_values" in str(one.message) for one in warned) == (CACHE == "cache")
+    assert not [text for text in logged if "past_key_values" in text]  # nobody read an output by its older name
 
 
 @each_name

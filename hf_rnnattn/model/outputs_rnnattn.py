@@ -1,4 +1,4 @@
-"""What the models return: transformers' output classes, which answer to ``cache`` and to ``past_key_values``."""
+"""Output classes of the models: those of transformers, which answer to ``cache`` and to ``past_key_values``."""
 
 from dataclasses import dataclass
 
@@ -33,9 +33,9 @@ class RnnAttnModelOutput(BothCacheNames, Seq2SeqModelOutput):
 
 @dataclass
 class RnnAttnSeq2SeqLMOutput(BothCacheNames, Seq2SeqLMOutput):
-    """What the encoder-decoder with an output matrix returns."""
+    """Output of the encoder-decoder with an output matrix."""
 
 
 @dataclass
 class RnnAttnCausalLMOutput(BothCacheNames, CausalLMOutputWithCrossAttentions):
-    """What the language model returns."""
+    """Output of the language model."""

@@ -114,7 +114,7 @@ def drop_weight_conversions(model: Any, source_patterns: set[str]) -> None:
 
 
 def is_loaded(parameter: Tensor) -> bool:
-    """Whether a parameter came from a checkpoint, so that initialisation must leave it alone."""
+    """Return whether a parameter came from a checkpoint, so that initialisation must leave it alone."""
     return bool(getattr(parameter, "_is_hf_initialized", False))
 
 
@@ -143,11 +143,12 @@ class GenerationHooks(GenerationMixin):
 
     @functools.wraps(GenerationMixin.generate)
     def generate(self, *args: Any, **kwargs: Any) -> Any:
-        if OTHER_CACHE in kwargs:
-            kwargs[CACHE] = one_cache(kwargs.pop(OTHER_CACHE), kwargs.get(CACHE))
+        given = {name: kwargs.pop(name) for name in CACHE_NAMES if name in kwargs}
+        if given:
+            kwargs[CACHE] = one_cache(given.get("cache"), given.get("past_key_values"))
         output = super().generate(*args, **kwargs)
-        if hasattr(output, CACHE) and not hasattr(output, OTHER_CACHE):
-            setattr(output, OTHER_CACHE, getattr(output, CACHE))
+        if CACHE != "cache" and hasattr(output, CACHE):  # from 5.24 on transformers' own outputs answer to both
+            output.cache = getattr(output, CACHE)
         return output
 
     def prepared_settings(self, generation_config: Any, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
@@ -222,7 +223,7 @@ class TokenizerHooks(PreTrainedTokenizerFast):
 
     @property
     def stays_in_target_mode(self) -> bool:
-        """Whether calls leave the target side switched on."""
+        """True if calls leave the target side switched on."""
         return bool(self._in_target_context_manager)
 
     @stays_in_target_mode.setter
@@ -295,7 +296,7 @@ class JsonFileHook:
 
 
 def saves_its_code(model: Any) -> bool:
-    """Whether ``save_pretrained`` of a model, tokenizer or config puts its code beside it."""
+    """Return whether ``save_pretrained`` of a model, tokenizer or config puts its code beside it."""
     return getattr(model, "_auto_class", None) is not None
 
 

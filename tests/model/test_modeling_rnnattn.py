@@ -1,5 +1,6 @@
 """What a forward pass returns, in which shape and which precision."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -111,10 +112,11 @@ def test_hidden_states_are_chosen_by_index_on_each_side() -> None:
 
 @pytest.mark.parametrize("name", DECODERS)
 def test_eager_and_fused_attention_agree(name: str) -> None:
-    eager, fused = lively_model(name, attention="eager"), lively_model(name, attention="sdpa")
+    eager = lively_model(name, attention="eager")
+    fused = copy.deepcopy(eager)  # two models that are made alike differ in the last digits of what is fitted
+    fused.set_attn_implementation("sdpa")
     inputs = {**sources(eager), "decoder_input_ids": targets(eager)}
-    # relative too: logits of these models exceed 1, and the order of sums differs with where tensors lie in memory
-    assert_close(run(eager, **inputs).logits, run(fused, **inputs).logits, rtol=1e-12, atol=1e-12)
+    assert_close(run(eager, **inputs).logits, run(fused, **inputs).logits, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("recorded", [{}, RECORDED])
